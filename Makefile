@@ -1,0 +1,47 @@
+# Two commands do everything on a fresh machine: `make bench` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Settings of `make bench`, for instance: make bench MODEL=radd,nanodd STEPS=4,16,64 SCHEDULERS=ancestral,confidence SAMPLES=1024
+SETTINGS := $(if $(MODEL),model=$(MODEL)) $(if $(STEPS),steps=$(STEPS)) $(if $(SCHEDULERS),schedulers=$(SCHEDULERS)) \
+  $(if $(BENCHMARK),benchmark=$(BENCHMARK)) $(if $(DATA),data=$(DATA)) $(if $(REFERENCE),reference=$(REFERENCE)) \
+  $(if $(SAMPLES),samples=$(SAMPLES)) $(if $(SEEDS),seeds=$(SEEDS)) $(if $(CHECKPOINT),checkpoint=$(CHECKPOINT)) \
+  $(if $(DEVICE),device=$(DEVICE)) $(if $(TASK),task=$(TASK)) $(if $(LENGTH),length=$(LENGTH)) \
+  $(if $(BATCH),batch_size=$(BATCH)) $(if $(METRICS),metrics=$(METRICS)) $(if $(RUN),run=$(RUN)) $(OVERRIDES)
+
+.PHONY: bench test lint format perf smoke setup clean
+bench: $(READY)
+	@$(BIN)/tdbench bench $(strip $(SETTINGS))
+
+test: $(READY)
+	$(BIN)/pytest -q $(TESTS)
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+perf: $(READY)
+	$(BIN)/python -m harness.perf
+
+# What CI runs of the sweep: every stage, small.
+smoke: $(READY)
+	$(BIN)/tdbench bench run=smoke steps=2,8 samples=32 batch_size=16 likelihood_samples=16 draws=4
+
+setup: $(READY)
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "Python 3.11 to 3.13 is needed, $(PYTHON) is $$($(PYTHON) --version). Use: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mauve,evaluate,dev]'
+	@touch $(READY)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,0 +1,1 @@
+"""Control: a Markov chain over tokens."""

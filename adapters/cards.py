@@ -1,0 +1,185 @@
+"""Cards: a model described as data. Reading one imports no torch.
+
+A card is ``<model folder>/card.yaml``. Models are found as folders of `adapters/` and as entry points of the group
+``tdbench.adapters`` whose value is an importable package that holds a card.yaml.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.errors import UserError, unknown
+
+ENTRY_POINT_GROUP = "tdbench.adapters"
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class SchedulerCard:
+    """One sampling algorithm as the user sees it.
+
+    Attributes:
+        name: what the user types.
+        summary: one line: what it does, with its source.
+        steps: "any"; "fixed_length" (always one step per token: the sweep's steps do not apply); or "fixed" (always
+            the model's own number, `fixed_steps`).
+        max_steps: largest accepted step count: a number, "length", or None.
+        options: accepted options with their defaults.
+        family: False for a sampler that only this model has.
+    """
+
+    name: str
+    summary: str
+    steps: str = "any"
+    max_steps: int | str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    family: bool = True
+
+
+@dataclass(frozen=True)
+class CheckpointCard:
+    """One named set of weights.
+
+    Attributes:
+        kind: "tiny" (ships with the project), "published", or "none" (controls).
+        path: folder relative to the model folder, for weights that ship with the project.
+        source: where published weights come from, such as ``{hub: owner/name}``.
+        tokenizer: "text8", a Hub name, or "folder" (tokenizer.json beside the weights).
+        length: default sequence length in tokens.
+        options: handed to the adapter's `load`.
+    """
+
+    name: str
+    kind: str
+    path: str | None = None
+    source: dict[str, Any] = field(default_factory=dict)
+    tokenizer: str = "folder"
+    length: int | None = None
+    benchmark: str | None = None
+    max_steps: int | None = None
+    summary: str = ""
+    sha256: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model as data.
+
+    Attributes:
+        name: package name of the model.
+        title: as people write it.
+        role: "model", "control" or "baseline".
+        family: family package below `adapters/` ("masked"), or None.
+        module: importable package of the model folder.
+        folder: the model folder.
+        upstream: repo, commit, licence, paper.
+        tasks: accepted tasks.
+        schedulers: by name; the first is the default.
+        estimators: likelihood estimators by name with a summary; the first is the default; empty where there is none.
+        likelihood: "exact", "upper_bound" or None.
+        checkpoints: by name.
+        train: defaults of `tdbench train`, empty where the model cannot be trained here.
+        published_results: rows of published figures with their protocol.
+        caveats: known oddities, one sentence each.
+    """
+
+    name: str
+    title: str
+    role: str
+    family: str | None
+    module: str
+    folder: Path
+    summary: str = ""
+    upstream: dict[str, Any] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
+    schedulers: dict[str, SchedulerCard] = field(default_factory=dict)
+    estimators: dict[str, str] = field(default_factory=dict)
+    likelihood: str | None = None
+    checkpoints: dict[str, CheckpointCard] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+    published_results: list[dict[str, Any]] = field(default_factory=list)
+    caveats: list[str] = field(default_factory=list)
+
+    def code_digest(self) -> str:
+        """sha256 over the source files that can change this model's results: its folder, its family, the shared base."""
+        folders = [self.folder, _HERE] + ([_HERE / self.family] if self.family else [])
+        files = sorted({f for folder in folders for pattern in ("*.py", "*.yaml") for f in folder.glob(pattern)})
+        digest = hashlib.sha256()
+        for file in files:
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+        return digest.hexdigest()
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict):
+        raise UserError(f"{path} is not a mapping of keys to values.")
+    return data
+
+
+def _family_schedulers(family: str | None) -> dict[str, SchedulerCard]:
+    if family is None:
+        return {}
+    entries = _read_yaml(_HERE / family / "family.yaml")["schedulers"]
+    return {name: SchedulerCard(name=name, **entry) for name, entry in entries.items()}
+
+
+def read_card(folder: Path, module: str) -> Card:
+    """Read ``folder/card.yaml``.
+
+    Args:
+        folder: the model folder.
+        module: its importable name.
+
+    Raises:
+        UserError: for a key that cards do not have, or a missing one.
+    """
+    data = _read_yaml(folder / "card.yaml")
+    family = data.get("family")
+    try:
+        own = {
+            name: SchedulerCard(name=name, family=False, **entry)
+            for name, entry in (data.pop("schedulers", None) or {}).items()
+        }
+        checkpoints = {
+            name: CheckpointCard(name=name, **entry) for name, entry in (data.pop("checkpoints", None) or {}).items()
+        }
+        data["tasks"] = tuple(data.get("tasks", ()))
+        return Card(
+            module=module,
+            folder=folder,
+            schedulers={**_family_schedulers(family), **own},
+            checkpoints=checkpoints,
+            **data,
+        )
+    except TypeError as error:
+        raise UserError(f"{folder / 'card.yaml'}: {error}") from None
+
+
+@cache
+def all_cards() -> dict[str, Card]:
+    """Every model by name: folders of `adapters/` with a card, then entry points."""
+    cards = {p.parent.name: read_card(p.parent, f"adapters.{p.parent.name}") for p in sorted(_HERE.glob("*/card.yaml"))}
+    for entry in metadata.entry_points(group=ENTRY_POINT_GROUP):
+        spec = importlib.util.find_spec(entry.value)
+        if spec is None or not spec.submodule_search_locations:
+            raise UserError(f"entry point '{entry.name}' of {ENTRY_POINT_GROUP} names no package: '{entry.value}'.")
+        cards[entry.name] = read_card(Path(spec.submodule_search_locations[0]), entry.value)
+    return cards
+
+
+def get_card(name: str) -> Card:
+    """The card of one model; raises `UserError` with the nearest name for an unknown one."""
+    cards = all_cards()
+    if name not in cards:
+        raise unknown("model", name, cards)
+    return cards[name]

@@ -1,0 +1,151 @@
+"""Likelihood bounds of absorbing diffusion: the losses for given noise, and their Monte-Carlo estimators.
+
+Every bound is -log p(x) <= E[loss], in nats a sequence. The losses are those of RADD (arXiv 2406.03736, section 3.3 and
+appendix C; upstream losses.py); for the same noise they give the same number as the authors' code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adapters.masked.denoiser import Denoiser
+
+#: RADD integrates t from here to 1 (losses.py, sampling_eps); the missing 0.1 % makes t_* estimates that much low.
+TIME_FLOOR = 1e-3
+
+Loss = Callable[[Denoiser, Tensor, Tensor, Tensor], Tensor]
+Estimator = Callable[[Denoiser, Tensor, int, torch.Generator], "Estimate"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A Monte-Carlo estimate for each of B sequences.
+
+    Attributes:
+        nats: [B] float64, nats a sequence.
+        standard_error: [B] float64; NaN where one draw was made.
+    """
+
+    nats: Tensor
+    standard_error: Tensor
+
+
+def masked_nll(denoiser: Denoiser, tokens: Tensor, mask: Tensor, t: Tensor) -> Tensor:
+    """Sum of -log p(x_0) over masked positions, one evaluation a sequence.
+
+    Args:
+        tokens: clean ids [B, L].
+        mask: bool [B, L], positions to hide and to score.
+        t: [B] float64 time, for networks that take it.
+
+    Returns:
+        [B] float64 nats.
+    """
+    noisy = tokens.masked_fill(mask, denoiser.mask_id)
+    rows = torch.arange(tokens.shape[0], device=tokens.device)
+    features = denoiser.features(noisy, rows, t)[mask]
+    wanted = tokens[mask]
+    blocks = [
+        torch.nn.functional.cross_entropy(denoiser.logits(block).double(), target, reduction="none")
+        for block, target in zip(features.split(denoiser.block_rows()), wanted.split(denoiser.block_rows()), strict=True)
+    ]
+    losses = torch.cat(blocks) if blocks else torch.zeros(0, dtype=torch.float64, device=tokens.device)
+    return torch.zeros(mask.shape, dtype=torch.float64, device=tokens.device).masked_scatter(mask, losses).sum(-1)
+
+
+def lambda_dce(denoiser: Denoiser, tokens: Tensor, level: Tensor, mask: Tensor) -> Tensor:
+    """Sum over masks of -log p, divided by lambda; `level` [B] is lambda, the mask probability (RADD, lambda-DCE)."""
+    return masked_nll(denoiser, tokens, mask, denoiser.schedule.time_at(level)) / level
+
+
+def t_dse(denoiser: Denoiser, tokens: Tensor, level: Tensor, mask: Tensor) -> Tensor:
+    """sigma'(t) / (e^sigma - 1) times the masked sum; `level` [B] is t (denoising score entropy, arXiv 2310.16834, eq. 9)."""
+    weight = denoiser.schedule.rate(level) / torch.expm1(denoiser.schedule.sigma(level))
+    return weight * masked_nll(denoiser, tokens, mask, level)
+
+
+def t_dce(denoiser: Denoiser, tokens: Tensor, level: Tensor, mask: Tensor) -> Tensor:
+    """As the authors compute t-DCE: `t_dse` plus sigma'(t) n log(e^sigma - 1) / (e^sigma - 1), n masks.
+
+    The extra term knows nothing of the network and has expectation near zero; it only adds variance.
+    """
+    odds = torch.expm1(denoiser.schedule.sigma(level))
+    constant = denoiser.schedule.rate(level) * mask.sum(-1) * torch.log(odds) / odds
+    return t_dse(denoiser, tokens, level, mask) + constant
+
+
+def k_dce(denoiser: Denoiser, tokens: Tensor, level: Tensor, mask: Tensor) -> Tensor:
+    """(L / k) times the masked sum; `level` [B] is k, exactly k positions are masked (any-order bound; RADD k-DCE)."""
+    share = level.double() / tokens.shape[1]
+    time = denoiser.schedule.time_at(share * float(denoiser.schedule.mask_probability(torch.ones((), dtype=torch.float64))))
+    return masked_nll(denoiser, tokens, mask, time) / share
+
+
+def low_discrepancy(count: int, draws: int, generator: torch.Generator) -> Tensor:
+    """Uniforms [count, draws] in (0, 1], in independent groups of evenly spaced points with one random shift each
+    (VDM, arXiv 2107.00630, appendix I.1; "vdm" in RADD). Groups follow each other along the last axis; see `group_count`."""
+    groups = group_count(draws)
+    size = draws // groups
+    shift = torch.rand(count, groups, 1, generator=generator, device=generator.device, dtype=torch.float64)
+    points = (shift + torch.arange(size, device=generator.device, dtype=torch.float64) / size) % 1
+    return 1 - points.reshape(count, draws)
+
+
+def group_count(draws: int) -> int:
+    """How many independent groups `low_discrepancy` makes: few, so that each covers the time axis well, but enough for
+    a standard error."""
+    return next((groups for groups in (4, 3, 2) if draws % groups == 0 and draws > groups), draws)
+
+
+def summarise(values: Tensor) -> Estimate:
+    """The mean of draws [B, M] and its standard error from the spread of the independent groups."""
+    groups = group_count(values.shape[1])
+    means = values.reshape(values.shape[0], groups, -1).mean(-1)
+    error = means.std(dim=-1) / math.sqrt(groups) if groups > 1 else torch.full_like(means[:, 0], torch.nan)
+    return Estimate(means.mean(-1), error)
+
+
+def _bernoulli(tokens: Tensor, chance: Tensor, generator: torch.Generator) -> Tensor:
+    coin = torch.rand(tokens.shape, generator=generator, device=tokens.device, dtype=torch.float64)
+    return coin < chance[:, None]
+
+
+def _exactly(tokens: Tensor, k: Tensor, generator: torch.Generator) -> Tensor:
+    noise = torch.rand(tokens.shape, generator=generator, device=tokens.device, dtype=torch.float64)
+    return noise.argsort(-1).argsort(-1) < k[:, None]
+
+
+def estimate_lambda_dce(denoiser: Denoiser, tokens: Tensor, draws: int, generator: torch.Generator) -> Estimate:
+    """E over lambda ~ U(0, 1) of `lambda_dce`. tokens [B, L]; `draws` evaluations a sequence."""
+    levels = low_discrepancy(tokens.shape[0], draws, generator)
+    losses = [lambda_dce(denoiser, tokens, u, _bernoulli(tokens, u, generator)) for u in levels.unbind(1)]
+    return summarise(torch.stack(losses, dim=1))
+
+
+def _estimate_in_time(loss: Loss) -> Estimator:
+    def estimate(denoiser: Denoiser, tokens: Tensor, draws: int, generator: torch.Generator) -> Estimate:
+        times = TIME_FLOOR + (1 - TIME_FLOOR) * low_discrepancy(tokens.shape[0], draws, generator)
+        losses = [
+            loss(denoiser, tokens, t, _bernoulli(tokens, denoiser.schedule.mask_probability(t), generator))
+            for t in times.unbind(1)
+        ]
+        return summarise(torch.stack(losses, dim=1))
+
+    return estimate
+
+
+#: E over t ~ U(0.001, 1) of the loss of the same name. tokens [B, L]; `draws` evaluations a sequence.
+estimate_t_dce = _estimate_in_time(t_dce)
+estimate_t_dse = _estimate_in_time(t_dse)
+
+
+def estimate_k_dce(denoiser: Denoiser, tokens: Tensor, draws: int, generator: torch.Generator) -> Estimate:
+    """E over k uniform in 1..L of `k_dce`. tokens [B, L]; `draws` evaluations a sequence."""
+    counts = torch.ceil(low_discrepancy(tokens.shape[0], draws, generator) * tokens.shape[1]).clamp(min=1)
+    losses = [k_dce(denoiser, tokens, k, _exactly(tokens, k, generator)) for k in counts.unbind(1)]
+    return summarise(torch.stack(losses, dim=1))

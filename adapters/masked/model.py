@@ -1,0 +1,175 @@
+"""`Model` for every network of the masked family."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapters.base import (
+    TASKS,
+    AdapterError,
+    CountedNetwork,
+    GenerateRequest,
+    GenerateResult,
+    LikelihoodRequest,
+    LikelihoodResult,
+    Model,
+    NotAvailable,
+    TextLikelihood,
+)
+from adapters.masked.denoiser import Denoiser, seeded
+from adapters.masked.draws import DrawOptions
+from adapters.masked.likelihood import Estimator
+from adapters.masked.samplers import SCHEDULERS, OnStep, Scheduler
+from adapters.tokenizers import Tokenizer
+
+#: Monte-Carlo draws a text where the request names none.
+DEFAULT_DRAWS = 16
+#: At most this many intermediate states are kept of a traced batch.
+TRACE_STATES = 32
+
+
+class MaskedModel(Model):
+    """A masked-diffusion model behind the common interface.
+
+    Args:
+        denoiser: network and noise schedule.
+        tokenizer: ids 0..V-1; the mask is id V.
+        schedulers: samplers that only this model has, beside the family's.
+        estimators: likelihood estimators by name; the first is the default.
+        max_length: longest sequence in tokens the network was made for, None where unlimited.
+        default_length: tokens to generate when the user names no length.
+        notes: remarks for the rows of this checkpoint.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        tokenizer: Tokenizer,
+        schedulers: Mapping[str, Scheduler],
+        estimators: Mapping[str, Estimator],
+        max_length: int | None,
+        default_length: int,
+        notes: Sequence[str] = (),
+    ) -> None:
+        if tokenizer.vocab_size != denoiser.mask_id:
+            raise AdapterError(
+                f"the tokenizer has {tokenizer.vocab_size} ids but the network was trained on {denoiser.mask_id}; "
+                "name the right tokenizer"
+            )
+        self.denoiser = denoiser
+        self.tokenizer = tokenizer
+        self.schedulers = {**SCHEDULERS, **schedulers}
+        self.estimators = estimators
+        self.max_length = max_length
+        self.default_length = default_length
+        self.parameter_count = sum(p.numel() for p in denoiser.network.parameters())
+        self.notes = notes
+
+    @property
+    def networks(self) -> list[CountedNetwork]:
+        return [self.denoiser.counted]
+
+    def same_as(self, scheduler: str) -> str | None:
+        """Under a linear schedule Euler and ancestral reveal with the same probability (t - s) / t."""
+        return "ancestral" if scheduler == "euler" and self.denoiser.schedule.linear else None
+
+    def check(self, request: GenerateRequest) -> None:
+        if request.task not in TASKS:
+            raise AdapterError(f"task '{request.task}' is not one of {', '.join(TASKS)}")
+        if request.scheduler not in self.schedulers:
+            raise AdapterError(f"scheduler '{request.scheduler}' is not one of {', '.join(sorted(self.schedulers))}")
+        if self.max_length and not 1 <= request.length <= self.max_length:
+            raise AdapterError(f"length {request.length} is outside 1..{self.max_length}, what this checkpoint was trained for")
+        most = self.denoiser.schedule.max_steps
+        if request.steps < 1 or (most is not None and request.steps > most):
+            raise AdapterError(f"steps {request.steps} is outside 1..{most or 'any'} for this checkpoint")
+        DrawOptions.of(request.options)
+
+    @torch.inference_mode()
+    def generate(self, request: GenerateRequest) -> GenerateResult:
+        self.check(request)
+        tokens = self._start(request)
+        given = (tokens != self.denoiser.mask_id).sum(-1)
+        self.denoiser.counted.reset(request.count)
+        states: list[list[str]] = []
+        sampler = self.schedulers[request.scheduler]
+        tokens = sampler(
+            self.denoiser,
+            tokens,
+            request.steps,
+            request.options,
+            seeded(request.seed, self.denoiser.device),
+            self._tracer(request, states),
+        )
+        ids = tokens.tolist()
+        return GenerateResult(
+            tokens=ids,
+            texts=self._decode(tokens),
+            nfe=list(self.denoiser.counted.nfe),
+            generated_tokens=(request.length - given).tolist(),
+            trace=states,
+        )
+
+    def _start(self, request: GenerateRequest) -> Tensor:
+        """Masks [B, L] with the prompts' tokens in place."""
+        tokens = torch.full((request.count, request.length), self.denoiser.mask_id, dtype=torch.int64)
+        for row, prompt in enumerate(request.prompts):
+            prefix, suffix = self.tokenizer.encode(prompt.prefix), self.tokenizer.encode(prompt.suffix)
+            if len(prefix) + len(suffix) >= request.length:
+                raise AdapterError(
+                    f"prompt {row} has {len(prefix) + len(suffix)} tokens, which leaves nothing to write in {request.length}"
+                )
+            tokens[row, : len(prefix)] = torch.tensor(prefix, dtype=torch.int64)
+            tokens[row, request.length - len(suffix) :] = torch.tensor(suffix, dtype=torch.int64)
+        return tokens.to(self.denoiser.device)
+
+    def _tracer(self, request: GenerateRequest, states: list[list[str]]) -> OnStep:
+        kept = {round(i * (request.steps - 1) / (TRACE_STATES - 1)) for i in range(TRACE_STATES)} if request.trace else set()
+
+        def on_step(step: int, tokens: Tensor) -> None:
+            if step in kept:
+                states.append(self._decode(tokens))
+
+        return on_step
+
+    def _decode(self, tokens: Tensor) -> list[str]:
+        return [self.tokenizer.decode(ids) for ids in tokens.tolist()]
+
+    @torch.inference_mode()
+    def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
+        if not self.estimators:
+            raise NotAvailable("this model has no likelihood estimator")
+        if request.estimator not in self.estimators:
+            raise AdapterError(f"estimator '{request.estimator}' is not one of {', '.join(self.estimators)}")
+        windows = [(row, window) for row, text in enumerate(request.texts) for window in self._windows(text)]
+        nats = [0.0] * len(request.texts)
+        variance = [0.0] * len(request.texts)
+        counts = [0] * len(request.texts)
+        evaluations = [0] * len(request.texts)
+        generator = seeded(request.seed, self.denoiser.device)
+        for length in sorted({len(window) for _, window in windows}):
+            rows = [row for row, window in windows if len(window) == length]
+            tokens = torch.tensor([window for _, window in windows if len(window) == length], device=self.denoiser.device)
+            self.denoiser.counted.reset(len(rows))
+            draws = int(request.options.get("draws", DEFAULT_DRAWS))
+            estimate = self.estimators[request.estimator](self.denoiser, tokens, draws, generator)
+            for i, row in enumerate(rows):
+                nats[row] += float(estimate.nats[i])
+                variance[row] += float(estimate.standard_error[i]) ** 2
+                counts[row] += length
+                evaluations[row] += self.denoiser.counted.nfe[i]
+        texts = [
+            TextLikelihood(n, None if math.isnan(v) else math.sqrt(v), c)
+            for n, v, c in zip(nats, variance, counts, strict=True)
+        ]
+        return LikelihoodResult(texts=texts, kind="upper_bound", nfe=evaluations)
+
+    def _windows(self, text: str) -> list[list[int]]:
+        ids = self.tokenizer.encode(text)
+        size = self.max_length or max(len(ids), 1)
+        return [ids[i : i + size] for i in range(0, len(ids), size)]

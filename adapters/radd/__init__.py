@@ -1,0 +1,1 @@
+"""RADD: reparameterized absorbing discrete diffusion (arXiv 2406.03736)."""

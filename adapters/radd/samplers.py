@@ -1,0 +1,267 @@
+"""RADD's own samplers (upstream sampling.py and catsample.py), arithmetic and quirks included.
+
+For the same random stream they give the authors' tokens. The family's `ancestral` and `ordered` are the sound versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapters.base import AdapterError
+from adapters.masked.denoiser import Denoiser
+from adapters.masked.draws import draw
+from adapters.masked.samplers import OnStep
+from adapters.masked.schedules import Schedule
+
+METHODS = ("tweedie", "euler")
+STRATEGIES = ("direct", "top_p", "top_k")
+ORDERS = ("forward", "backward", "random")
+DTYPES = {"float16": torch.float16, "float32": torch.float32}
+#: The authors' grid ends here instead of at 0.
+TIME_END = 1e-5
+#: Chance of leaving the mask in the last step. Above 1, so that the mask's own weight is negative and never wins.
+LAST_CHANCE = 1 + 1e-3
+
+
+@dataclass(frozen=True)
+class RaddOptions:
+    """Options of the two samplers.
+
+    Attributes:
+        strategy: "direct", "top_p" or "top_k".
+        strategy_para: p of top_p (0 < p <= 1), or k of top_k (a whole number); unused by "direct".
+        sampler_dtype: arithmetic of the stored predictions. "float16" is what the authors run: entries below 2^-25
+            vanish, so rare tokens cannot be drawn (more so with more steps). "float32" keeps them.
+        method: "tweedie" or "euler"; `radd_direct` only.
+        order: "forward", "backward" or "random"; `radd_ordered` only.
+    """
+
+    strategy: str = "direct"
+    strategy_para: float = 0.8
+    sampler_dtype: str = "float16"
+    method: str = "tweedie"
+    order: str = "forward"
+
+    def __post_init__(self) -> None:
+        choices = (
+            ("strategy", self.strategy, STRATEGIES),
+            ("sampler_dtype", self.sampler_dtype, tuple(DTYPES)),
+            ("method", self.method, METHODS),
+            ("order", self.order, ORDERS),
+        )
+        for name, value, known in choices:
+            if value not in known:
+                raise AdapterError(f"{name} '{value}' is not one of {', '.join(known)}")
+        para = self.strategy_para
+        if self.strategy == "top_p" and not 0 < para <= 1:
+            raise AdapterError(f"strategy_para is p for top_p and must be above 0 and at most 1, got {para}")
+        if self.strategy == "top_k" and (para < 1 or para != int(para)):
+            raise AdapterError(f"strategy_para is k for top_k and must be a whole number of at least 1, got {para}")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> RaddOptions:
+        """These options among all of a request's."""
+        return cls(**{name: options[name] for name in cls.__dataclass_fields__ if name in options})
+
+
+def leave_chance(schedule: Schedule, t: Tensor, dt: float, method: str) -> Tensor:
+    """Probability that a masked position leaves the mask in the step from t to t - dt.
+
+    Args:
+        schedule: the noise.
+        t: time, any shape, in the dtype to compute in (the authors use float32).
+        dt: step size.
+        method: "tweedie" gives (e^-sigma(t-dt) - e^-sigma(t)) / (1 - e^-sigma(t)); "euler" gives
+            dt sigma'(t) e^-sigma(t) / (1 - e^-sigma(t)), which may exceed 1 (upstream sampling.py, get_update_rate).
+    """
+    kept = torch.exp(-schedule.sigma(t))
+    if method == "euler":
+        return dt * schedule.rate(t) * kept / (1 - kept)
+    return (torch.exp(-schedule.sigma(t - dt)) - kept) / (1 - kept)
+
+
+def joint_weights(probs: Tensor, chance: Tensor | float) -> Tensor:
+    """Unnormalised weights of one step: each token by its probability times the chance, the mask by the rest.
+
+    Args:
+        probs: token probabilities [N, V + 1] in the sampler's dtype; the last column, the mask's, is ignored.
+        chance: of leaving the mask; a number or a 0-dim tensor, so the product is rounded to the dtype of `probs`.
+
+    Returns:
+        [N, V + 1] float32.
+    """
+    weights = probs * chance
+    weights[:, -1] = 1 - chance
+    return weights.float()
+
+
+def draw_with_strategy(logits: Tensor, strategy: str, para: float, generator: torch.Generator) -> Tensor:
+    """One class [N] a row of logits [N, C], computed in the dtype of the logits (upstream catsample.py).
+
+    top_p keeps the classes whose predecessors in falling order sum to at most p; ties fall as `torch.sort` leaves them.
+    """
+    if strategy == "top_k":
+        # The authors' k may exceed the number of classes nowhere but here, where vocabularies are small.
+        best, classes = logits.topk(min(int(para), logits.shape[-1]), dim=-1)
+        winner = draw(best.softmax(-1).float(), generator)
+        return classes.gather(-1, winner[:, None]).squeeze(-1)
+    probs = logits.softmax(-1)
+    if strategy == "top_p":
+        ranked, order = torch.sort(probs, descending=True)
+        dropped = ranked.cumsum(-1) > para
+        dropped = torch.cat((torch.zeros_like(dropped[:, :1]), dropped[:, :-1]), dim=-1)
+        probs = probs.masked_fill(torch.zeros_like(dropped).scatter(-1, order, dropped), 0)
+        probs = probs / probs.sum(-1, keepdim=True)
+    return draw(probs.float(), generator)
+
+
+def radd_direct(
+    denoiser: Denoiser,
+    tokens: Tensor,
+    steps: int,
+    options: Mapping[str, Any],
+    generator: torch.Generator,
+    on_step: OnStep,
+) -> Tensor:
+    """The authors' DiffusionSampler: every masked position leaves the mask independently in each step.
+
+    A sequence is evaluated again only after it changed, so evaluations are 1 + its changes before the last step. With
+    the strategies "top_p" and "top_k" the mask can be drawn, in the last step too, so masks may be left over.
+
+    Args:
+        denoiser: the network with its schedule.
+        tokens: ids [B, L]; what is no mask stays.
+        steps: N; the grid has N + 1 times from 1 to 1e-5.
+        options: see `RaddOptions`.
+        generator: on the tokens' device. "direct" draws [masks, V + 1] uniforms a step, the rest [B, L], then the race.
+        on_step: called with the step and the ids after it.
+
+    Raises:
+        AdapterError: for an option it does not have.
+    """
+    chosen = RaddOptions.of(options)
+    if chosen.strategy == "direct":
+        return _leave_jointly(denoiser, tokens, steps, chosen, generator, on_step)
+    return _leave_then_draw(denoiser, tokens, steps, chosen, generator, on_step)
+
+
+def _leave_jointly(
+    denoiser: Denoiser, tokens: Tensor, steps: int, options: RaddOptions, generator: torch.Generator, on_step: OnStep
+) -> Tensor:
+    """One race a masked position between all tokens and staying masked."""
+    cache = _Cache(denoiser, tokens, DTYPES[options.sampler_dtype])
+    times, dt = _grid(steps, tokens.device)
+    for i in range(steps):
+        chance = leave_chance(denoiser.schedule, times[i], dt, options.method) if i < steps - 1 else LAST_CHANCE
+        cache.refresh(tokens, times[i], probabilities=True)
+        masked = tokens == denoiser.mask_id
+        weights = joint_weights(cache.values[masked], chance)
+        tokens = tokens.masked_scatter(masked, draw(weights, generator))
+        on_step(i, tokens)
+    return tokens
+
+
+def _leave_then_draw(
+    denoiser: Denoiser, tokens: Tensor, steps: int, options: RaddOptions, generator: torch.Generator, on_step: OnStep
+) -> Tensor:
+    """First which positions leave the mask, then their class, the mask being one."""
+    cache = _Cache(denoiser, tokens, DTYPES[options.sampler_dtype])
+    times, dt = _grid(steps, tokens.device)
+    for i in range(steps):
+        chance = leave_chance(denoiser.schedule, times[i], dt, options.method)
+        cache.refresh(tokens, times[i], probabilities=False)
+        masked = tokens == denoiser.mask_id
+        leaving = masked
+        if i < steps - 1:
+            leaving = masked & (torch.rand(tokens.shape, generator=generator, device=tokens.device) < chance)
+        ids = draw_with_strategy(cache.values[leaving], options.strategy, options.strategy_para, generator)
+        tokens = tokens.masked_scatter(leaving, ids)
+        on_step(i, tokens)
+    return tokens
+
+
+def radd_ordered(
+    denoiser: Denoiser,
+    tokens: Tensor,
+    steps: int,
+    options: Mapping[str, Any],
+    generator: torch.Generator,
+    on_step: OnStep,
+) -> Tensor:
+    """The authors' OrderedSampler: one position a step, one evaluation a step, nothing reused, the mask never drawn.
+
+    Args:
+        denoiser: the network with its schedule.
+        tokens: ids [B, L], all masks.
+        steps: at most L; with fewer, masks are left.
+        options: see `RaddOptions`; "random" draws one order for the whole batch.
+        generator: on the tokens' device.
+        on_step: called with the step and the ids after it.
+
+    Raises:
+        AdapterError: for given tokens (the authors' code overwrites them), more steps than tokens, or a bad option.
+    """
+    chosen = RaddOptions.of(options)
+    batch, length = tokens.shape
+    if steps > length:
+        raise AdapterError(f"radd_ordered writes one token a step: steps {steps} is more than the length {length}")
+    if (tokens != denoiser.mask_id).any():
+        raise AdapterError("radd_ordered overwrites given tokens, so it has no prefix or infill task: use 'ordered'")
+    order = _order(chosen.order, length, generator)
+    rows = torch.arange(batch, device=tokens.device)
+    time = torch.ones(batch, dtype=torch.float64, device=tokens.device)
+    tokens = tokens.clone()
+    for i in range(steps):
+        logits = _logits(denoiser, denoiser.features(tokens, rows, time))[:, order[i], : denoiser.mask_id]
+        logits = logits.to(DTYPES[chosen.sampler_dtype])
+        tokens[:, order[i]] = draw_with_strategy(logits, chosen.strategy, chosen.strategy_para, generator)
+        on_step(i, tokens)
+    return tokens
+
+
+def _order(name: str, length: int, generator: torch.Generator) -> Tensor:
+    if name == "random":
+        return torch.randperm(length, generator=generator, device=generator.device)
+    order = torch.arange(length)
+    return order if name == "forward" else order.flip(0)
+
+
+def _grid(steps: int, device: torch.device) -> tuple[Tensor, float]:
+    """The authors' N + 1 times in float32, and the step size."""
+    return torch.linspace(1, TIME_END, steps + 1, device=device), (1 - TIME_END) / steps
+
+
+def _logits(denoiser: Denoiser, features: Tensor) -> Tensor:
+    """Raw logits [..., V + 1] with the mask column, which the family's `Denoiser.logits` drops."""
+    with denoiser.counted.timed():
+        return denoiser.network.head(features)
+
+
+class _Cache:
+    """Predictions [B, L, V + 1] in the sampler's dtype, renewed for the sequences that changed since they were made."""
+
+    def __init__(self, denoiser: Denoiser, tokens: Tensor, dtype: torch.dtype) -> None:
+        self._denoiser = denoiser
+        self._seen: Tensor | None = None
+        self.values = torch.zeros(*tokens.shape, denoiser.mask_id + 1, dtype=dtype, device=tokens.device)
+
+    def refresh(self, tokens: Tensor, t: Tensor, probabilities: bool) -> None:
+        """Bring `values` up to date with ids [B, L]: token probabilities (mask column meaningless), or raw logits."""
+        changed = torch.ones_like(tokens[:, 0], dtype=torch.bool)
+        if self._seen is not None:
+            changed = (tokens != self._seen).any(dim=-1)
+        self._seen = tokens
+        rows = changed.nonzero().squeeze(-1)
+        if len(rows) == 0:
+            return
+        values = _logits(self._denoiser, self._denoiser.features(tokens, rows, t.double().expand(len(rows))))
+        if probabilities:
+            # The rounding of the log-probabilities, before the exponential, is the authors' too.
+            values[..., :-1] = values[..., :-1].log_softmax(-1)
+            values = values.to(self.values.dtype).exp()
+        self.values[rows] = values.to(self.values.dtype)

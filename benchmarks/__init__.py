@@ -1,0 +1,1 @@
+"""Benchmarks: one folder each, with one YAML and the code that makes its data."""

@@ -1,0 +1,65 @@
+"""What the source of a benchmark is asked for and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+
+@dataclass(frozen=True)
+class SourceRequest:
+    """What `build` of a source module is given.
+
+    Attributes:
+        seed: of generated data; another seed gives other, independent text.
+        samples: windows wanted in each of the two held-out sets.
+        length: tokens of a window.
+        options: the benchmark's own settings from its YAML.
+        data: a text file, for benchmarks that read one.
+        reference: a held-out text file, or None.
+        normalize: "text8" or "none", for benchmarks that read a file.
+    """
+
+    seed: int
+    samples: int
+    length: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    data: Path | None = None
+    reference: Path | None = None
+    normalize: str = "text8"
+
+
+@dataclass(frozen=True)
+class Window:
+    """One held-out text, cut for the tasks: `prefix` begins it and `suffix` ends it."""
+
+    text: str
+    prefix: str
+    suffix: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """What `build` gives.
+
+    Attributes:
+        train: running training text.
+        heldout: running text apart from it, to watch a training by.
+        references: held-out windows for likelihoods, references and prompts; at most `samples`.
+        data: other held-out windows of the same distribution, which the `data` control gives; at most `samples`.
+        tokenizer: "text8", or the tokenizer to be written beside the data.
+        tokens: how people count this text: "words" or "text8" (characters).
+        facts: further figures for benchmark.json.
+    """
+
+    train: str
+    heldout: str
+    references: list[Window]
+    data: list[Window]
+    tokenizer: str | tokenizers.Tokenizer
+    tokens: str
+    facts: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Any UTF-8 text file as a benchmark."""

@@ -1,0 +1,129 @@
+"""Finding the weights a user names, and the digest that goes into every row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from adapters.cards import Card, CheckpointCard
+from harness.errors import UserError, unknown
+
+#: Files beside weights which cannot change a result.
+NOT_WEIGHTS = {"training.json", "loss.csv", "loss.svg", "README.md", ".gitattributes"}
+
+
+@dataclass(frozen=True)
+class ResolvedCheckpoint:
+    """Weights ready to be loaded.
+
+    Attributes:
+        name: as the user named it.
+        kind: "tiny", "published", "local" (a folder of the user's) or "none" (controls).
+        path: folder or file; None for controls.
+        tokenizer: see `adapters.base.LoadSpec`.
+        length: default tokens per sequence, None where nothing says.
+        max_steps: largest step count of its schedule, None where unlimited or unknown.
+        digest: sha256 over the files, "" for controls.
+    """
+
+    name: str
+    kind: str
+    path: Path | None
+    tokenizer: str
+    length: int | None
+    max_steps: int | None = None
+    digest: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def resolve(card: Card, name: str, tokenizer: str | None) -> ResolvedCheckpoint:
+    """The checkpoint a user means by `name`: one of the card's, or a folder.
+
+    Raises:
+        UserError: when the card has no such checkpoint and there is no such folder, when it is empty, or when published
+            weights are not on this machine.
+    """
+    entry = card.checkpoints.get(name)
+    if entry is None:
+        return _local(card, name, tokenizer)
+    path = _card_path(card, entry)
+    return ResolvedCheckpoint(
+        name=name,
+        kind=entry.kind,
+        path=path,
+        tokenizer=tokenizer or entry.tokenizer,
+        length=entry.length,
+        max_steps=entry.max_steps,
+        digest=digest(path) if path else "",
+        options=entry.options,
+    )
+
+
+def _card_path(card: Card, entry: CheckpointCard) -> Path | None:
+    if entry.kind == "none":
+        return None
+    if entry.path is None:
+        source = ", ".join(f"{key} {value}" for key, value in entry.source.items())
+        raise UserError(
+            f"checkpoint '{entry.name}' of {card.name} is published ({source}) and not on this machine. "
+            "Download it, then give its folder: checkpoint=FOLDER."
+        )
+    path = card.folder / entry.path
+    _check_present(path, card)
+    return path
+
+
+def _check_present(path: Path, card: Card) -> None:
+    if not path.exists():
+        names = ", ".join(card.checkpoints) or "none"
+        raise UserError(f"{card.name}: no checkpoint folder '{path}'. Checkpoints of {card.name}: {names}, or a folder.")
+    if path.is_dir() and not any(path.iterdir()):
+        raise UserError(f"{card.name}: the checkpoint folder '{path}' is empty.")
+
+
+def _local(card: Card, name: str, tokenizer: str | None) -> ResolvedCheckpoint:
+    path = Path(name).expanduser()
+    if not path.exists() and "/" not in name:
+        raise unknown(f"checkpoint of {card.name}", name, card.checkpoints)
+    _check_present(path, card)
+    folder = path if path.is_dir() else path.parent
+    facts = _training_facts(folder)
+    if not tokenizer:
+        tokenizer = facts.get("tokenizer") or ("folder" if (folder / "tokenizer.json").exists() else None)
+    usual = next((c for c in card.checkpoints.values() if c.kind == "published"), None)
+    return ResolvedCheckpoint(
+        name=name,
+        kind="local",
+        path=path.resolve(),
+        tokenizer=tokenizer or (usual.tokenizer if usual else "folder"),
+        length=facts.get("length") or (usual.length if usual else None),
+        max_steps=usual.max_steps if usual else None,
+        digest=digest(path),
+    )
+
+
+def _training_facts(folder: Path) -> dict[str, Any]:
+    """What our trainer noted beside the weights: tokenizer and length; {} where there is no note."""
+    note = folder / "training.json"
+    if not note.is_file():
+        return {}
+    try:
+        facts = json.loads(note.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{note} is not JSON ({error}). Remove it, and name tokenizer= and length= yourself.") from None
+    return {key: facts.get(key) for key in ("tokenizer", "length")}
+
+
+@cache
+def digest(path: Path) -> str:
+    """sha256 over the files of a checkpoint (names and contents), notes left out."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and p.name not in NOT_WEIGHTS)
+    total = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as stream:
+            total.update(file.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()

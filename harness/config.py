@@ -1,0 +1,175 @@
+"""Typed configuration. Hydra composes it from ``key=value`` words; each config checks itself and says what to do."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra import compose, initialize
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness.errors import UserError, unknown
+
+DEVICES = "auto, cpu, cuda, cuda:N"
+DTYPES = ("float32", "bfloat16", "float16")
+C = TypeVar("C")
+
+
+def option(default: Any, help: str) -> Any:
+    """A config field with its help text; a list default is copied."""
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: default.copy(), metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+def positive(name: str, value: Any) -> int:
+    """`value` as a whole number above 0, or a `UserError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{name} must be a whole number, 1 or more, got '{value}'.")
+    return value
+
+
+def as_list(value: Any) -> list[Any]:
+    """A scalar as a list of one; repeats are dropped, order is kept."""
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    return list(dict.fromkeys(values))
+
+
+@dataclass
+class BenchConfig:
+    """What `tdbench bench` runs."""
+
+    model: Any = option([], "models to run (list); empty: every model that has the wanted checkpoint")
+    checkpoint: Any = option("tiny", "checkpoint name, a folder in the published layout, or {model: name or folder, ...}")
+    benchmark: str = option("toy", "benchmark: what is generated and what it is compared with")
+    data: Any = option(None, "text file for benchmark=text (UTF-8)")
+    reference: Any = option(None, "held-out text file; without it the last tenth of data is held out")
+    normalize: str = option("text8", "benchmark=text: 'text8' (a-z and space) or 'none'")
+    task: Any = option("unconditional", "tasks (list): unconditional, prefix, infill")
+    steps: Any = option([4, 16, 64], "sampler step counts to sweep (list)")
+    schedulers: Any = option("default", "sampling algorithms (list), or 'default': each model's own first one")
+    options: Any = option({}, "scheduler options, as {temperature: 0.9, top_p: 0.95, sampling_dtype: native}")
+    samples: int = option(256, "sequences to generate at each point")
+    seeds: Any = option([0], "random seeds (list); each is a row of its own")
+    length: Any = option(None, "tokens per sequence; empty: what the checkpoint was made for")
+    batch_size: int = option(64, "sequences in one batch; part of the row's identity")
+    likelihood: Any = option("default", "likelihood estimators (list), 'default' or 'none'")
+    likelihood_samples: int = option(128, "held-out texts to score")
+    draws: int = option(16, "Monte-Carlo draws a text for a likelihood bound")
+    controls: Any = option(["data", "unigram", "bigram"], "control rows beside the models (list)")
+    metrics: Any = option("default", "metrics (list), or 'default': what the benchmark lists; evaluate:NAME for others")
+    judge: Any = option(None, "judge of generative perplexity: a folder or Hub name; empty: the benchmark's own")
+    tokenizer: Any = option(None, "tokenizer of a checkpoint folder that does not say: text8, folder, or a Hub name")
+    engine: str = option("native", "which code computes: native")
+    runtime: str = option("local", "where the worker runs: local")
+    device: str = option("auto", f"one of {DEVICES}")
+    dtype: str = option("float32", f"network arithmetic: {', '.join(DTYPES)}")
+    threads: Any = option(None, "CPU threads of the worker; empty: one a physical core")
+    warmup_calls: int = option(3, "most warm-up calls before a point is timed")
+    time_limit: Any = option(None, "seconds a point may take; empty: no limit")
+    trace: bool = option(False, "keep intermediate states of the first batch of each point")
+    data_seed: int = option(0, "seed of a generated benchmark's data")
+    run: Any = option(None, "name of the run folder; empty: made from the configuration, so the same command resumes")
+    results: str = option("results", "folder that holds run folders")
+    reports: str = option("reports", "folder that holds reports")
+
+    def __post_init__(self) -> None:
+        for name in ("model", "task", "steps", "schedulers", "seeds", "likelihood", "controls", "metrics"):
+            setattr(self, name, as_list(getattr(self, name)))
+        self.steps = [positive("steps", value) for value in self.steps]
+        for name in ("samples", "batch_size", "likelihood_samples", "draws", "warmup_calls"):
+            positive(name, getattr(self, name))
+        for name in ("length", "threads"):
+            if getattr(self, name) is not None:
+                positive(name, getattr(self, name))
+        if not self.steps or not self.seeds or not self.task:
+            raise UserError("steps, seeds and task need at least one value each.")
+        for seed in self.seeds:
+            if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+                raise UserError(f"seeds must be whole numbers, 0 or more, got '{seed}'.")
+        if self.dtype not in DTYPES:
+            raise unknown("dtype", str(self.dtype), DTYPES)
+        if self.engine != "native":
+            raise UserError(f"engine '{self.engine}' is not there yet. Known: native.")
+        if self.runtime != "local":
+            raise UserError(f"runtime '{self.runtime}' is not there yet. Known: local.")
+        if not isinstance(self.options, dict):
+            raise UserError(f"options must be a mapping such as {{temperature: 0.9}}, got '{self.options}'.")
+        limit = self.time_limit
+        if limit is not None and (not isinstance(limit, int | float) or not math.isfinite(limit) or limit <= 0):
+            raise UserError(f"time_limit must be a number of seconds above 0, got '{limit}'.")
+
+
+@dataclass
+class ScoreConfig:
+    """What `tdbench score` does again on a stored run."""
+
+    run: str = option("???", "name of the run folder")
+    metrics: Any = option("default", "metrics (list), or 'default': what the benchmark lists")
+    judge: Any = option(None, "judge of generative perplexity: a folder or Hub name; empty: what the run used")
+    force: bool = option(False, "score again what is already scored")
+    results: str = option("results", "folder that holds run folders")
+
+    def __post_init__(self) -> None:
+        self.metrics = as_list(self.metrics)
+
+
+@dataclass
+class ReportConfig:
+    """What `tdbench report` writes."""
+
+    run: str = option("???", "name of the run folder")
+    results: str = option("results", "folder that holds run folders")
+    reports: str = option("reports", "folder that holds reports")
+
+
+def build(config_class: type[C], words: list[str]) -> C:
+    """A validated config from ``key=value`` words in Hydra's grammar.
+
+    A bare list needs no brackets: ``steps=4,16`` is ``steps=[4,16]``.
+
+    Raises:
+        UserError: for an unknown key (with the nearest known one), a value of the wrong type, or a word Hydra cannot read.
+    """
+    known = {f.name: f for f in fields(config_class)}  # type: ignore[arg-type]
+    overrides = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"'{word}' is not of the form key=value. Keys: {', '.join(known)}.")
+        if key.split(".")[0] not in known:
+            raise unknown("setting", key, known)
+        overrides.append(f"{key}=[{value}]" if "," in value and value[0] not in "[{\"'" else word)
+    store = ConfigStore.instance()
+    store.store(name=config_class.__name__, node=config_class)
+    try:
+        with initialize(version_base="1.3", config_path=None):
+            composed = compose(config_name=config_class.__name__, overrides=overrides)
+        missing = OmegaConf.missing_keys(composed)
+        if missing:
+            raise UserError(f"{', '.join(sorted(missing))} is missing: give it as {min(missing)}=...")
+        values = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = error.__cause__ or error
+        raise UserError(f"{' '.join(words)}: {str(cause).splitlines()[0]}") from None
+    return config_class(**values)  # type: ignore[arg-type]
+
+
+def describe(config_class: type) -> str:
+    """The settings of a config with defaults and help, one a line."""
+    lines = []
+    for f in fields(config_class):
+        default = f.default_factory() if callable(f.default_factory) else f.default  # type: ignore[misc]
+        shown = {"???": "required", "None": "", "{}": "", "[]": ""}.get(str(default), str(default).replace("'", ""))
+        lines.append(f"  {f.name:<19} {f.metadata['help']}" + (f"  [{shown}]" if shown else ""))
+    return "\n".join(lines)
+
+
+def folder(path: str) -> Path:
+    """A user's path with ``~`` expanded."""
+    return Path(path).expanduser()

@@ -1,0 +1,93 @@
+"""What this machine can do, and what is missing for what."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+#: Free space below which published checkpoints and their results may not fit, bytes.
+COMFORTABLE_DISK = 20 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor.
+
+    Attributes:
+        subject: what was looked at.
+        ok: True for fine, False for missing; None where it only limits speed or extras.
+        text: what was found and, where not ok, what it is needed for and how to get it.
+    """
+
+    subject: str
+    ok: bool | None
+    text: str
+
+
+def examine() -> list[Finding]:
+    """Look at Python, torch, GPU, Docker, memory, disk and optional packages; changes nothing."""
+    return [
+        _python(),
+        *_torch(),
+        _docker(),
+        _memory(),
+        _disk(),
+        _package("mauve", "mauve-text", "the MAUVE metric"),
+        _package("evaluate", "evaluate", "metrics named evaluate:NAME"),
+    ]
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    ok = (3, 11) <= sys.version_info < (3, 14)
+    return Finding("Python", ok, version if ok else f"{version}; 3.11 to 3.13 is needed")
+
+
+def _torch() -> list[Finding]:
+    if importlib.util.find_spec("torch") is None:
+        return [Finding("torch", False, "not installed; every model needs it: pip install -c constraints.txt torch")]
+    import torch
+
+    found = [Finding("torch", True, f"{torch.__version__}, {torch.get_num_threads()} CPU threads")]
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return [*found, Finding("GPU", True, ", ".join(names))]
+    return [*found, Finding("GPU", None, "none that torch can use; tiny checkpoints run on the CPU, published ones will be slow")]
+
+
+def _docker() -> Finding:
+    program = shutil.which("docker")
+    if program is None:
+        return Finding("Docker", None, "not installed; only the docker runtime needs it")
+    answer = subprocess.run([program, "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        return Finding("Docker", None, "installed, but the engine does not answer; only the docker runtime needs it")
+    return Finding("Docker", True, f"engine {answer.stdout.strip()}")
+
+
+def _memory() -> Finding:
+    memory = psutil.virtual_memory()
+    ok = memory.available > 2 << 30
+    text = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
+    return Finding("Memory", ok, text if ok else f"{text}; the tiny sweep needs about 2 GiB")
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free
+    text = f"{free / 2**30:.0f} GiB free here"
+    enough = free > COMFORTABLE_DISK
+    return Finding("Disk", True if enough else None, text if enough else f"{text}; published checkpoints take 1 to 30 GiB each")
+
+
+def _package(module: str, distribution: str, purpose: str) -> Finding:
+    if importlib.util.find_spec(module) is None:
+        return Finding(distribution, None, f"not installed; {purpose} needs it: pip install -c constraints.txt {distribution}")
+    return Finding(distribution, True, importlib.metadata.version(distribution))

@@ -1,0 +1,105 @@
+"""What a metric is: a named, versioned plain function from a set of samples to a figure or a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from harness.metrics.judge import Judge
+
+Better = Literal["higher", "lower", "none"]
+Need = Literal["judge", "references", "paired_references"]
+
+
+@dataclass(frozen=True)
+class ScoreInput:
+    """The samples of one point and what they are compared with.
+
+    Attributes:
+        texts: what the model wrote, by index; for prefix and infill without the given part, on all sides.
+        references: held-out real texts, to be compared as a set.
+        paired_references: the true text of each sample, aligned with `texts`; None for unconditional generation.
+        task: "unconditional", "prefix" or "infill".
+        facts: benchmark facts (benchmark.json); `tokens` is "words" or "text8".
+        judge: the language model that scores texts, or None.
+        seed: of resampling, subsets and k-means.
+    """
+
+    texts: Sequence[str]
+    references: Sequence[str] = ()
+    paired_references: Sequence[str] | None = None
+    task: str = "unconditional"
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    judge: Judge | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Score:
+    """A figure with its interval, or None with the reason.
+
+    Attributes:
+        value: the figure, None where it cannot be known.
+        low: lower end of the 95 % interval, None where there is none.
+        high: upper end.
+        reason: why `value` is None; None otherwise.
+        detail: whatever is needed to compute the figure otherwise (counts, sums, signatures).
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (self.reason is None):
+            raise ValueError("a score has either a value or a reason")
+
+
+def missing(reason: str, **detail: Any) -> Score:
+    """A score without a figure."""
+    return Score(None, reason=reason, detail=detail)
+
+
+def _no_settings(_: ScoreInput) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One named figure.
+
+    Attributes:
+        name: column name; what the user types.
+        version: raised whenever the same samples would give another figure.
+        unit: of the figure.
+        better: "higher", "lower", or "none" where only closeness to the data's own figure means anything.
+        needs: inputs without which there is no figure.
+        compute: the function itself; called only when `needs` are met and there is at least one text.
+        summary: one line: what it is and its source.
+        settings: what the figure depends on beside the samples, known before anything is computed.
+    """
+
+    name: str
+    version: int
+    unit: str
+    better: Better
+    needs: frozenset[Need]
+    compute: Callable[[ScoreInput], Score]
+    summary: str
+    settings: Callable[[ScoreInput], dict[str, Any]] = _no_settings
+
+    def score(self, data: ScoreInput) -> Score:
+        """`compute`, or the reason why the inputs do not allow it."""
+        if not data.texts:
+            return missing("no samples")
+        if "judge" in self.needs and data.judge is None:
+            return missing("no judge: give one with judge=FOLDER")
+        if "references" in self.needs and not data.references:
+            return missing("no held-out texts")
+        if "paired_references" in self.needs and data.paired_references is None:
+            return missing(f"no true text for each sample: the task is {data.task}")
+        return self.compute(data)

@@ -1,0 +1,122 @@
+"""``make perf``: what the harness costs, measured in one run and printed as a table.
+
+- harness share: of a job's wall-clock after loading, the part spent outside the model (records, seeds, progress).
+- sampling share: `ancestral` outside the network, as a part of the network's time, at RADD's published size.
+- the same for the authors' own sampler, for comparison.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adapters.cards import get_card
+from adapters.masked.denoiser import Denoiser, seeded
+from adapters.masked.samplers import SCHEDULERS
+from adapters.masked.schedules import LogLinear
+from adapters.radd.network import RaddNetwork, RaddSize
+from adapters.radd.samplers import radd_direct
+from harness.config import BenchConfig
+from harness.errors import UserError
+from harness.plan import make_plan, threads
+from harness.worker.jsonl import write_json
+from harness.worker.run import Worker
+
+#: RADD small as published.
+PUBLISHED = RaddSize(tokens=50257, hidden=768, blocks=12, heads=12, dropout=0.0)
+LENGTH = 1024
+
+
+def sampling_share(sampler: Callable[..., Any], options: dict[str, Any], steps: int, rounds: int) -> dict[str, float]:
+    """Time of one sequence at RADD's published size with random weights, split into network and the rest.
+
+    Returns:
+        median seconds in the network and outside, and evaluations, over `rounds` runs after a one-step warm-up.
+    """
+    torch.manual_seed(0)
+    network = RaddNetwork(PUBLISHED).eval()
+    torch.nn.init.normal_(network.output_layer.linear.weight, std=0.02)
+    denoiser = Denoiser(network, LogLinear())
+    inside, outside, nfe = [], [], 0
+    for index in range(rounds + 1):
+        denoiser.counted.reset(1)
+        tokens = torch.full((1, LENGTH), denoiser.mask_id)
+        start = time.perf_counter()
+        with torch.inference_mode():
+            sampler(denoiser, tokens, steps if index else 1, options, seeded(index, "cpu"), lambda step, state: None)
+        seconds = time.perf_counter() - start
+        if index:
+            inside.append(denoiser.counted.seconds)
+            outside.append(seconds - denoiser.counted.seconds)
+            nfe = denoiser.counted.evaluations
+    return {"network": statistics.median(inside), "outside": statistics.median(outside), "nfe": float(nfe)}
+
+
+def harness_share(samples: int) -> dict[str, float]:
+    """A real job of the tiny RADD checkpoint in this process: wall-clock after loading, and the part inside the model."""
+    config = BenchConfig(model=["radd"], controls=[], likelihood="none", steps=[4, 16, 64], samples=samples, device="cpu")
+    job = make_plan(config).jobs[0]
+    with tempfile.TemporaryDirectory() as folder:
+        record = {"adapter": job.adapter, "load": {**job.load, "data": None}, "inputs": {}, "points": job.points}
+        record |= {"threads": threads(config), "warmup_calls": config.warmup_calls}
+        write_json(Path(folder) / "job.json", record)
+        worker = _Clocked(Path(folder), lambda event: None)
+        worker.run()
+    wall = time.perf_counter() - worker.loaded
+    return {"wall": wall, "model": worker.inside, "share": 1 - worker.inside / wall}
+
+
+class _Clocked(Worker):
+    """A worker that adds up the time inside the model, warm-up included."""
+
+    inside = 0.0
+    loaded = 0.0
+
+    def _record_session(self, seconds: float) -> None:
+        super()._record_session(seconds)
+        self.loaded = time.perf_counter()
+
+    def _measured(self, compute: Callable[[], Any]) -> Any:
+        value, cost = super()._measured(compute)
+        self.inside += cost["seconds"]
+        return value, cost
+
+
+def main() -> int:
+    """Measure and print a tab-separated table."""
+    parser = argparse.ArgumentParser(prog="make perf", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, nargs="+", default=[4, 16], help="step counts of the sampling rows")
+    parser.add_argument("--rounds", type=int, default=1, help="runs of each sampling row after one warm-up")
+    parser.add_argument("--samples", type=int, default=256, help="sequences a point of the harness row")
+    arguments = parser.parse_args()
+    print("measure\tsteps\tNFE\tmodel or network s\toutside s\toutside / model")
+    try:
+        get_card("radd")
+        share = harness_share(arguments.samples)
+    except UserError as error:
+        print(f"perf: {error}", file=sys.stderr)
+        return 2
+    outside = share["wall"] - share["model"]
+    print(f"harness around a job (radd tiny)\t4,16,64\t-\t{share['model']:.2f}\t{outside:.3f}\t{outside / share['model']:.2%}")
+    samplers: list[tuple[str, Callable[..., Any], dict[str, Any]]] = [
+        ("ancestral", SCHEDULERS["ancestral"], get_card("radd").schedulers["ancestral"].options),
+        ("radd_direct (authors' way)", radd_direct, get_card("radd").schedulers["radd_direct"].options),
+    ]
+    for steps in arguments.steps:
+        for name, sampler, options in samplers:
+            row = sampling_share(sampler, options, steps, arguments.rounds)
+            ratio = row["outside"] / row["network"]
+            print(f"{name}\t{steps}\t{row['nfe']:.0f}\t{row['network']:.2f}\t{row['outside']:.3f}\t{ratio:.2%}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

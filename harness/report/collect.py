@@ -1,0 +1,76 @@
+"""Reads a stored run for the report."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from adapters.cards import Card, all_cards
+from harness.plan import model_names
+from harness.report.data import ReportData
+from harness.store import Record, RunStore
+from harness.table import latest_scores, table
+
+#: Samples of each point that the report gets; it may keep fewer (`harness.report.samples`).
+SAMPLES = 8
+
+
+def report_data(store: RunStore) -> ReportData:
+    """Everything the report shows of a finished or half-finished run."""
+    plan = store.plan
+    lines = store.batches()
+    scores = [score for metrics in latest_scores(store.scores()).values() for score in metrics.values()]
+    known = all_cards()
+    return ReportData(
+        run=store.run,
+        command=plan["command"],
+        created=plan["created"],
+        table=table(store),
+        samples={point: _first_samples(batches) for point, batches in lines.items()},
+        environment=_environment(store),
+        benchmark=_facts(store),
+        scores=pd.DataFrame(scores),
+        cards={name: card_summary(known[name]) for name in model_names(store.points()) if name in known},
+        traces={point: line["trace"] for point, batches in lines.items() for line in batches if line.get("trace")},
+        notes=plan.get("notes", ()),
+    )
+
+
+def card_summary(card: Card) -> dict[str, Any]:
+    """What a reader of the report wants to know of a model."""
+    return {
+        "title": card.title,
+        "summary": card.summary,
+        **card.upstream,
+        "likelihood": card.likelihood,
+        "schedulers": list(card.schedulers),
+        "caveats": card.caveats,
+    }
+
+
+def _first_samples(batches: list[Record]) -> list[Record]:
+    samples = [sample for line in batches for sample in line.get("samples", ())]
+    return sorted(samples, key=lambda sample: int(sample["index"]))[:SAMPLES]
+
+
+def _environment(store: RunStore) -> dict[str, Any]:
+    """The host's facts, and for each job what its worker adds: versions, device, checkpoint."""
+    host = store.plan["environment"]
+    jobs = {}
+    for session in store.sessions().values():
+        facts = {key: value for key, value in session["environment"].items() if host.get(key) != value}
+        own = {"checkpoint_sha256": session.get("checkpoint_sha256"), "parameters": session.get("parameters")}
+        jobs[session.get("job", session["session"])] = facts | own
+    return {**host, "worker": jobs}
+
+
+def _facts(store: RunStore) -> dict[str, Any]:
+    """benchmark.json of the run's benchmark, {} while it is not prepared."""
+    for benchmark in dict.fromkeys(point["benchmark"] for point in store.points()):
+        path = store.benchmark_data(benchmark) / "benchmark.json"
+        if path.is_file():
+            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return facts
+    return {}

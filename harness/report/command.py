@@ -1,0 +1,77 @@
+"""The command that makes one row again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from harness.report.data import Row
+
+#: Setting of `tdbench bench` <- field of a point.
+_COMMON = {"benchmark": "benchmark", "device": "device", "dtype": "dtype", "batch_size": "batch_size"}
+_GENERATE = {
+    "task": "task",
+    "schedulers": "scheduler",
+    "steps": "steps",
+    "seeds": "seed",
+    "samples": "samples",
+    "length": "length",
+    "options": "options",
+}
+_LIKELIHOOD = {"likelihood": "estimator", "likelihood_samples": "samples", "seeds": "seed"}
+#: What the row leaves out of the run, and the run's name, which belongs to the whole sweep.
+_OTHERS_OFF = {"generate": {"likelihood": "none", "controls": "[]"}, "likelihood": {"controls": "[]"}}
+_NEVER_KEPT = {"model", "run", "schedulers", "steps", "task", "options", "length", "draws"}
+
+
+def row_command(row: Row, base_command: str) -> str:
+    """The `tdbench bench` command which makes this row again, with as little else as the settings allow.
+
+    A likelihood row brings one short generation along, because bench always generates.
+
+    Args:
+        row: a row of the run's table.
+        base_command: the command of the whole run; settings which the row does not fix (a data file, a judge, a
+            checkpoint folder) are kept.
+    """
+    settings = {"model": _value(row.get("model"))}
+    kind = "likelihood" if row.get("kind") == "likelihood" else "generate"
+    if row.get("checkpoint_kind") in ("tiny", "published") and row.get("checkpoint") is not None:
+        settings["checkpoint"] = _value(row["checkpoint"])
+    for setting, field in (_COMMON | (_LIKELIHOOD if kind == "likelihood" else _GENERATE)).items():
+        value = row.get(field)
+        if value not in (None, {}) and (value != 0 or field == "seed"):  # 0 steps: a control, which has none
+            settings[setting] = _value(value)
+    if kind == "likelihood":
+        settings |= {"steps": "1", "samples": "1"}
+        options = row.get("options")
+        if isinstance(options, Mapping) and options.get("draws") is not None:
+            settings["draws"] = _value(options["draws"])
+    settings |= _OTHERS_OFF[kind]
+    settings |= {k: v for k, v in _settings(base_command).items() if k not in settings and k not in _NEVER_KEPT}
+    return " ".join(["tdbench", "bench", *(shlex.quote(f"{k}={v}") for k, v in settings.items())])
+
+
+def _settings(command: str) -> dict[str, str]:
+    """The ``key=value`` words of a command."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # an open quote: not a command any shell took, so plain words are the best reading
+        words = command.split()
+    pairs = (word.partition("=") for word in words if "=" in word)
+    return {key: value for key, _, value in pairs}
+
+
+def _value(value: Any) -> str:
+    """A value in Hydra's override grammar."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{k}:{_value(v)}" for k, v in value.items() if v is not None) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(_value(v) for v in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value)
+    plain = all(c.isalnum() or c in "_-./" for c in text) and text != ""
+    return text if plain else json.dumps(text)

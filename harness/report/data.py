@@ -1,0 +1,234 @@
+"""What a report is made from, and the same rows as plain dicts in which every unknown is None."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+Row = dict[str, Any]
+
+#: Whole numbers, which pandas turns into floats as soon as one row lacks them.
+_WHOLE = (
+    *("steps", "seed", "samples", "samples_done", "batch_size", "length", "batches", "parameters"),
+    *("peak_memory_bytes", "tokens", "bytes", "chars", "words", "nfe_min", "nfe_max"),
+)
+
+#: Fields of a point that tell two rows of one model and scheduler apart, besides steps and seed.
+VARIANT_FIELDS = ("engine", "runtime", "task", "options", "batch_size", "length", "samples", "device", "dtype")
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """One run, finished or not.
+
+    Attributes:
+        run: name of the run.
+        command: the command that made it, as typed.
+        created: date and time, as run.json has it.
+        table: one row a point, columns as `harness.store.table` gives them; any column may be missing.
+        samples: by fingerprint, the first texts of a generate point: ``{"index", "text", "nfe"}``.
+        environment: where the run was made, nested mappings allowed.
+        benchmark: facts of the benchmark (name, version, entropy rate, ...).
+        scores: long form, one row a point and metric, with settings and detail.
+        cards: by model, a summary of its card.
+        traces: by fingerprint, for each kept step the decoded states of samples 0, 1, ... (`RunStore.trace`).
+        notes: sentences about what was settled for the user while planning.
+    """
+
+    run: str
+    command: str
+    created: str
+    table: pd.DataFrame
+    samples: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    benchmark: Mapping[str, Any] = field(default_factory=dict)
+    scores: pd.DataFrame = field(default_factory=pd.DataFrame)
+    cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    traces: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+class Metric(NamedTuple):
+    """A metric of the run: `better` is "higher", "lower" or "none"; settings are the distinct ones, as text."""
+
+    name: str
+    title: str
+    unit: str
+    better: str
+    versions: tuple[str, ...]
+    settings: tuple[str, ...]
+
+
+class Estimate(NamedTuple):
+    """A figure with its interval; `low` and `high` are None where no interval is known."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+_TITLES = {
+    "gen_ppl": "generative perplexity",
+    "gen_ppl_mean": "generative perplexity, mean over sequences",
+    "toy_valid_sentences": "share of valid sentences",
+    "mauve": "MAUVE",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "self_bleu": "self-BLEU",
+}
+
+
+def clean(value: Any) -> Any:
+    """`value` as plain Python; NaN, NaT and pandas' NA become None; infinities stay."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, Mapping):
+        return {str(k): clean(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(v) for v in value]
+    return value
+
+
+def rows_of(frame: pd.DataFrame) -> list[Row]:
+    """The rows of a frame as dicts; unknown values are None, whole numbers are ints again."""
+    rows = [{str(k): clean(v) for k, v in record.items()} for record in frame.to_dict("records")]
+    for row in rows:
+        row |= {k: int(row[k]) for k in _WHOLE if isinstance(row.get(k), float) and row[k].is_integer()}
+    return rows
+
+
+def as_text(value: Any) -> str:
+    """One line for any value; mappings as ``key=value`` pairs in key order."""
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}={as_text(v)}" for k, v in sorted(value.items()))
+    if isinstance(value, (list, tuple)):
+        return ", ".join(as_text(v) for v in value)
+    return str(value)
+
+
+def number(value: Any) -> float | None:
+    """`value` as a finite float, else None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def estimate(row: Row, metric: str) -> Estimate | None:
+    """The figure of `metric` in `row`, or None where it is unknown or not finite."""
+    value = number(row.get(metric))
+    if value is None:
+        return None
+    return Estimate(value, number(row.get(f"{metric}_low")), number(row.get(f"{metric}_high")))
+
+
+def unique(values: Iterable[Any]) -> list[Any]:
+    """The distinct values in order of first appearance, None left out."""
+    return list(dict.fromkeys(v for v in values if v is not None))
+
+
+def metric_title(name: str) -> str:
+    return _TITLES.get(name, name.replace("_", " "))
+
+
+def metrics_of(data: ReportData) -> list[Metric]:
+    """Every metric of the run, in order of first appearance in the scores, then those only the table knows."""
+    scores = rows_of(data.scores)
+    columns = {str(c) for c in data.table.columns}
+    only_table = [
+        c for c in map(str, data.table.columns) if {f"{c}_low", f"{c}_high"} <= columns and c != "bits_per_byte"
+    ]
+    found = []
+    for name in unique([s.get("metric") for s in scores] + only_table):
+        mine = [s for s in scores if s.get("metric") == name]
+        found.append(
+            Metric(
+                name=str(name),
+                title=metric_title(str(name)),
+                unit=next((str(s["unit"]) for s in mine if s.get("unit")), ""),
+                better=next((str(s["better"]) for s in mine if s.get("better")), "none"),
+                versions=tuple(unique(as_text(s.get("version")) for s in mine)),
+                settings=tuple(unique(as_text(s.get("settings")) for s in mine)),
+            )
+        )
+    return found
+
+
+def _method_key(row: Row) -> tuple[Any, Any]:
+    return row.get("model"), row.get("scheduler")
+
+
+def _varying(rows: Sequence[Row]) -> dict[Any, tuple[str, ...]]:
+    """By model and scheduler, the fields of `VARIANT_FIELDS` in which its generate rows differ."""
+    mine = [r for r in rows if r.get("kind") == "generate" and r.get("status") != "same_as"]
+    return {
+        key: tuple(f for f in VARIANT_FIELDS if len({json.dumps(r.get(f), default=str) for r in same}) > 1)
+        for key, same in group_by(mine, _method_key).items()
+    }
+
+
+class Names:
+    """Names of rows that are as short as this run allows: what never differs within a model is left out."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._varying = _varying(rows)
+        self._many_seeds = len(unique(r.get("seed") for r in rows)) > 1
+        by_model = group_by(rows, lambda r: r.get("model"))
+        self._checkpoints = {m: len(unique(r.get("checkpoint") for r in mine)) for m, mine in by_model.items()}
+
+    def model(self, row: Row) -> str:
+        """Model, with its checkpoint where the run has several of that model."""
+        name = str(row.get("model") or "?")
+        return f"{name} {row.get('checkpoint')}" if self._checkpoints.get(row.get("model"), 0) > 1 else name
+
+    def method(self, row: Row) -> str:
+        """Scheduler (or estimator) with whatever else tells this row apart from others of its model."""
+        words = [as_text(row.get("estimator") if row.get("kind") == "likelihood" else row.get("scheduler"))]
+        if row.get("kind") == "generate":
+            words += [_variant(f, row.get(f)) for f in self._varying.get(_method_key(row), ())]
+        return " ".join(w for w in words if w)
+
+    def row(self, row: Row) -> str:
+        """Full name: model, method, steps, and the seed where the run has several."""
+        words = [self.model(row), self.method(row) if row.get("role") != "control" or row.get("estimator") else ""]
+        if row.get("steps") is not None and row.get("role") != "control":
+            words.append("1 step" if row["steps"] == 1 else f"{as_text(row['steps'])} steps")
+        if self._many_seeds and row.get("seed") is not None:
+            words.append(f"seed {as_text(row.get('seed'))}")
+        return " \u00b7 ".join(w for w in words if w)
+
+
+def _variant(name: str, value: Any) -> str:
+    text = as_text(value)
+    return text if not text or name in ("options", "task", "engine", "device", "dtype") else f"{name}={text}"
+
+
+def is_done(row: Row) -> bool:
+    return row.get("status") == "done"
+
+
+def of_kind(rows: Iterable[Row], kind: str, done: bool = True) -> list[Row]:
+    """Rows of kind "generate" or "likelihood"; only finished ones unless `done` is False."""
+    return [r for r in rows if r.get("kind") == kind and (not done or is_done(r))]
+
+
+def kind_label(rows: Iterable[Row]) -> str:
+    """The label every figure and table bears: which kinds of checkpoints its rows come from."""
+    kinds = sorted({str(r["checkpoint_kind"]) for r in rows if r.get("checkpoint_kind") not in (None, "none")})
+    return " + ".join(kinds) + " checkpoints" if kinds else "no checkpoint"
+
+
+def group_by(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:
+    """Rows by `key`, in order of first appearance."""
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups

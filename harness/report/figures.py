@@ -1,0 +1,243 @@
+"""The plots: quality against NFE and against seconds, one line a model and scheduler, controls as reference lines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence, Set
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from harness.report import svg
+from harness.report.data import Metric, Names, Row, estimate, group_by, kind_label, number, of_kind, unique
+from harness.report.format import figure as figure_text
+from harness.report.format import with_interval
+
+MAIN_METRICS = ("toy_valid_sentences", "gen_ppl", "mauve", "bleu", "chrf")
+_MARKERS = "os^DvPX<>p"
+_LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1)))
+_AXES = {
+    "nfe": ("nfe_mean", "NFE per sequence (log scale)"),
+    "seconds": ("seconds_per_sequence", "seconds per sequence (log scale)"),
+}
+_DIRECTION = {"higher": "higher is better \u2191", "lower": "lower is better \u2193"}
+
+
+class Plot(NamedTuple):
+    """A finished figure: file name without ending, heading, caption, and the SVG for the page."""
+
+    name: str
+    title: str
+    caption: str
+    inline: str
+
+
+class Series(NamedTuple):
+    """One line: a model and a method, with its number on the page and its look."""
+
+    number: int
+    model: str
+    method: str
+    label: str
+    colour: str
+    marker: str
+    line: Any
+    hollow: bool
+
+
+def all_series(rows: Sequence[Row], names: Names) -> dict[tuple[str, str], Series]:
+    """The lines of the report: model sets colour and marker, method sets the dashes."""
+    mine = [r for r in of_kind(rows, "generate", done=False) if r.get("role") != "control" and not r.get("same_as")]
+    keys = unique((names.model(r), names.method(r)) for r in mine)
+    models, methods = unique(k[0] for k in keys), unique(k[1] for k in keys)
+    kinds = {names.model(r): r.get("checkpoint_kind") or "unknown" for r in mine}
+    found = {}
+    for i, (model, method) in enumerate(keys):
+        m, s = models.index(model), methods.index(method)
+        look = (svg.SERIES_COLOURS[m % 10], _MARKERS[m % 10], _LINES[s % len(_LINES)], s % 2 == 1)
+        found[model, method] = Series(i, model, method, f"{model} ({kinds[model]})", *look)
+    return found
+
+
+def plot_groups(metrics: Sequence[Metric]) -> list[tuple[Metric, ...]]:
+    """Metrics to draw, each with what must stand beside it: perplexity is never drawn without entropy."""
+    by_name = {m.name: m for m in metrics}
+    entropy = by_name.get("unigram_entropy")
+    main = [by_name[n] for n in MAIN_METRICS if n in by_name] or [m for m in metrics if m.better != "none"][:1]
+    groups: list[tuple[Metric, ...]] = [(m, entropy) if m.name == "gen_ppl" and entropy else (m,) for m in main]
+    return groups if entropy is None or any(len(g) > 1 for g in groups) else [*groups, (entropy,)]
+
+
+class _Place(NamedTuple):
+    """What the plots of one benchmark and task share."""
+
+    title: str
+    suffix: str
+    rows: list[Row]
+    controls: list[Row]
+    series: dict[tuple[str, str], Series]
+    names: Names
+
+
+def draw_all(rows: Sequence[Row], metrics: Sequence[Metric], names: Names) -> list[Plot]:
+    """Every plot the run has points for; its file name says metric, axis, and the task where there are several."""
+    series = all_series(rows, names)
+    done = of_kind(rows, "generate")
+    models = [r for r in done if r.get("role") != "control"]
+    by_place = group_by(models, lambda r: (r.get("benchmark"), r.get("task") or "unconditional"))
+    plots = []
+    for (benchmark, task), mine in by_place.items():
+        title = f"{benchmark or 'unknown benchmark'}, {task}"
+        suffix = f"-{_slug(benchmark)}-{_slug(task)}" if len(by_place) > 1 else ""
+        controls = [r for r in done if r.get("role") == "control" and _at(r, benchmark, task)]
+        place = _Place(title, suffix, mine, controls, series, names)
+        plots += [p for group in plot_groups(metrics) for axis in _AXES if (p := _plot(group, axis, place))]
+    return plots
+
+
+def _at(row: Row, benchmark: Any, task: str) -> bool:
+    return row.get("benchmark") == benchmark and (row.get("task") or "unconditional") == task
+
+
+def _slug(text: Any) -> str:
+    return "".join(c if c.isalnum() and c.isascii() else "_" for c in str(text))
+
+
+def _plot(group: Sequence[Metric], axis: str, place: _Place) -> Plot | None:
+    """One plot, a panel a metric; None where no point has both the first metric and the axis."""
+    column = _AXES[axis][0]
+    drawn = [r for r in place.rows if (number(r.get(column)) or 0) > 0 and estimate(r, group[0].name)]
+    if not drawn:
+        return None
+    title = f"{group[0].title} against {'NFE' if axis == 'nfe' else 'seconds'}"
+    name = f"fig-{_slug(group[0].name)}-{axis}{place.suffix}"
+    by_series = group_by(drawn, lambda r: place.series[place.names.model(r), place.names.method(r)])
+    titles: dict[str, str] = {}
+    with svg.style():
+        figure = _canvas(len(group), list(place.series.values()), set(by_series))
+        for i, metric in enumerate(group):
+            ax = figure.add_subplot(len(group), 1, i + 1)
+            for series, mine in by_series.items():
+                titles |= _line(ax, series, mine, column, metric, place.names)
+            _axes(ax, metric, drawn, place.controls, i == len(group) - 1, axis)
+            _references(ax, place.controls, metric, place.names)
+        figure.axes[0].set_title(f"{title}\n{kind_label(drawn)} \u00b7 {place.title}", loc="left", fontsize=10)
+        label = f"Plot: {title}, {kind_label(drawn)}. All figures are in the table."
+        inline = svg.inline_svg(figure, name, label, titles)
+    return Plot(name, title, _caption(group, drawn, place.controls), inline)
+
+
+def _canvas(panels: int, series: Sequence[Series], used: Set[Series]) -> Figure:
+    """An empty figure with its legend (model: colour and marker; method: dashes) below."""
+    by_model = {
+        s.model: Line2D([], [], color=s.colour, marker=s.marker, lw=1.6, label=s.label) for s in series if s in used
+    }
+    methods = {s.method for s in used}
+    named = [s for s in series if s.method in methods]
+    by_method = {s.method: Line2D([], [], color=svg.INK, ls=s.line, lw=1.6, label=s.method or "\u2013") for s in named}
+    left, right = list(by_model.values()), list(by_method.values())
+    beside = all(len(str(h.get_label())) <= 28 for h in left + right)
+    if beside:  # legends fill column by column: level them so that models stay left and methods right
+        blank = Line2D([], [], ls="none", label=" ")
+        size = max(len(left), len(right))
+        left, right = left + [blank] * (size - len(left)), right + [blank] * (size - len(right))
+    entries = max(len(left), len(right)) if beside else len(left) + len(right)
+    figure = Figure(figsize=(4.7, 0.8 + 2.05 * panels + 0.19 * entries), layout="constrained")
+    look = {"fontsize": 9, "handlelength": 3.2, "borderaxespad": 0.2, "labelspacing": 0.3}
+    figure.legend(handles=left + right, loc="outside lower left", ncols=2 if beside else 1, **look)
+    return figure
+
+
+def _line(ax: Axes, s: Series, rows: Sequence[Row], column: str, metric: Metric, names: Names) -> dict[str, str]:
+    """Draw one line through the mean over seeds and a marker with interval for each row; titles by gid."""
+    points = [(row, float(row[column]), e) for row in rows if (e := estimate(row, metric.name))]
+    by_steps = group_by([{"steps": r.get("steps"), "x": x, "y": e.value} for r, x, e in points], lambda p: p["steps"])
+    means = sorted((_mean([p["x"] for p in g]), _mean([p["y"] for p in g])) for g in by_steps.values())
+    gid = f"s{s.number}"
+    ax.plot(*zip(*means, strict=True) if means else ([], []), color=s.colour, ls=s.line, lw=1.4, gid=gid, clip_on=False)
+    bars = [(x, e.low, e.high) for _, x, e in points if e.low is not None and e.high is not None]
+    if bars:
+        ax.vlines(*zip(*bars, strict=True), color=s.colour, lw=1.2, clip_on=False).set_gid(gid)
+    titles = {}
+    for i, (row, x, e) in enumerate(points):
+        mark = f"{gid}-{i}"
+        face = "none" if s.hollow else s.colour
+        ax.plot([x], [e.value], marker=s.marker, ms=5.5, mfc=face, mec=s.colour, ls="none", gid=mark, clip_on=False)
+        titles[mark] = f"{names.row(row)}: {metric.title} {with_interval(e)}, {column} {figure_text(x)}"
+    return titles
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _axes(ax: Axes, metric: Metric, rows: Sequence[Row], controls: Sequence[Row], last: bool, axis: str) -> None:
+    """Scales, ticks and labels; perplexities that differ much get a logarithmic axis too."""
+    ax.set_xscale("log")
+    at = [float(r[_AXES[axis][0]]) for r in rows]
+    room = max(1.15, math.sqrt(5 * min(at) / max(at)))  # at least two ticks around points that lie close together
+    ax.set_xlim(min(at) / room, max(at) * room)
+    _log_ticks(ax.xaxis, min(at), max(at), base=2 if axis == "nfe" else 10)  # people sweep steps by doubling
+    values = [e.value for r in (*rows, *controls) if (e := estimate(r, metric.name))]
+    if "ppl" in metric.name and min(values, default=0) > 0 and max(values) > 5 * min(values):
+        ax.set_yscale("log")
+        _log_ticks(ax.yaxis, min(values), max(values), base=10)
+    ax.grid(True, lw=0.5)
+    ax.set_axisbelow(True)
+    told = metric.unit in metric.title or metric.unit.startswith(("perplexity", "0.."))
+    lines = [metric.title, "" if told else metric.unit, _DIRECTION.get(metric.better, "")]
+    ax.set_ylabel("\n".join(line for line in lines if line), fontsize=9)
+    ax.tick_params(labelbottom=last, labelsize=9)
+    if last:
+        ax.set_xlabel(_AXES[axis][1], fontsize=9)
+
+
+def _log_ticks(axis: Axis, low: float, high: float, base: int) -> None:
+    """Plain numbers, as many as there is room for."""
+    subs = (1,) if base == 2 or high > 300 * low else (1, 2, 5)
+    axis.set_major_locator(LogLocator(base=base, subs=subs, numticks=9))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _references(ax: Axes, controls: Sequence[Row], metric: Metric, names: Names) -> None:
+    """A line and a name at the right edge for each control, names pushed apart where they would overlap."""
+    lines = {
+        names.model(mine[0]): _mean([e.value for r in mine if (e := estimate(r, metric.name))])
+        for mine in group_by([r for r in controls if estimate(r, metric.name)], names.model).values()
+    }
+    for value in lines.values():
+        ax.axhline(value, color=svg.INK, lw=0.8, ls=(0, (2, 2)), alpha=0.8)
+    ax.autoscale_view()
+    to_axes, x = ax.transScale + ax.transLimits, ax.get_xlim()[0]
+    ranked = sorted(lines.items(), key=lambda item: item[1])
+    heights = _spread([float(to_axes.transform((x, value))[1]) for _, value in ranked], gap=0.085)
+    for (name, _), height in zip(ranked, heights, strict=True):
+        ax.text(1.01, height, name, transform=ax.transAxes, va="center", fontsize=8.5)
+
+
+def _spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Ascending `heights` in [0, 1] moved apart to at least `gap`, upwards first and back down from the top."""
+    out: list[float] = []
+    for height in heights:
+        out.append(max(height, out[-1] + gap) if out else height)
+    for i in reversed(range(len(out))):
+        out[i] = min(out[i], 1.0 if i == len(out) - 1 else out[i + 1] - gap)
+    return out
+
+
+def _caption(group: Sequence[Metric], rows: Sequence[Row], controls: Sequence[Row]) -> str:
+    counts = unique(r.get("samples_done") or r.get("samples") for r in rows)
+    size = " to ".join(f"{n:,}" for n in sorted({min(counts), max(counts)})) if counts else "an unknown number of"
+    parts = [f"A marker is one point of the sweep ({size} samples each), its bar the bootstrap interval."]
+    if any(estimate(r, group[0].name) for r in controls):
+        parts.append("Dashed lines: control rows.")
+    if len(group) > 1:
+        parts.append(
+            "Perplexity alone can be won by dull text: read it with the entropy below it, and compare both with data."
+        )
+    return " ".join(parts)

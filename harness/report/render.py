@@ -1,0 +1,231 @@
+"""Puts the report together and writes it: one HTML file, with tables and plots beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from harness.report import svg
+from harness.report.command import row_command
+from harness.report.data import (
+    Metric,
+    Names,
+    ReportData,
+    Row,
+    as_text,
+    clean,
+    group_by,
+    kind_label,
+    metrics_of,
+    rows_of,
+    unique,
+)
+from harness.report.figures import Plot, all_series, draw_all
+from harness.report.samples import browser, script_json
+from harness.report.summary import sentences
+from harness.report.tables import Table, floor_of, generation_table, likelihood_table, markdown
+from harness.worker.jsonl import write_text
+
+
+def write_report(data: ReportData, folder: Path) -> Path:
+    """Write the report of a run: index.html (needs nothing beside it), table.csv, table.md, scores.csv, fig-*.svg.
+
+    Each file is replaced whole; plots of an earlier report that this one does not have are removed.
+
+    Returns:
+        The path of index.html.
+
+    Raises:
+        OSError: when the folder cannot be written.
+    """
+    rows = rows_of(data.table)
+    names, metrics = Names(rows), metrics_of(data)
+    plots = draw_all(rows, metrics, names)
+    tables = [generation_table(rows, metrics, names), likelihood_table(rows, floor_of(data.benchmark, rows), names)]
+    summary = sentences(data, rows, metrics, names)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {f"{plot.name}.svg": svg.file_svg(plot.inline) for plot in plots}
+    files["table.csv"] = _csv(data.table)
+    files["scores.csv"] = _csv(data.scores)
+    files["table.md"] = _markdown_file(data, rows, summary, tables, names)
+    files["index.html"] = _html(data, rows, names, metrics, plots, tables, summary)
+    for name, text in files.items():
+        # Lone surrogates, which a broken text may hold, cannot be written as UTF-8.
+        write_text(folder / name, text.encode("utf-8", "replace").decode("utf-8"))
+    for old in folder.glob("fig-*.svg"):
+        if old.name not in files:
+            old.unlink()
+    return folder / "index.html"
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    """All columns; lists and mappings as JSON, unknown values empty."""
+    flat = pd.DataFrame([{k: _csv_value(v) for k, v in row.items()} for row in rows_of(frame)], dtype=object)
+    return flat.to_csv(index=False) if len(flat.columns) else ""
+
+
+def _csv_value(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+
+
+def _markdown_file(data: ReportData, rows: list[Row], summary: list[str], tables: list[Table], names: Names) -> str:
+    parts = [f"# {data.run}", "", f"{data.created} \u00b7 `{data.command}` \u00b7 {kind_label(rows)}", ""]
+    parts += [f"- {sentence}" for sentence in summary] + [""]
+    parts += [markdown(table) for table in tables]
+    problems = not_run(rows, names)
+    if problems:
+        parts += [
+            "## Points without figures",
+            "",
+            *(f"- {p['what']}: {' '.join(p['why'].split())}" for p in problems),
+            "",
+        ]
+    return "\n".join(parts)
+
+
+def _problem_line(problem: Problem) -> str:
+    return f"- {'; '.join(problem.points)}: {problem.reason}: {' '.join(problem.why.split())}"
+
+
+class Problem(NamedTuple):
+    """Points without figures that share a reason; `kind` is "failed", "not_available" or "same_as"."""
+
+    kind: str
+    points: list[str]
+    reason: str
+    why: str
+
+
+def not_run(rows: Sequence[Row], names: Names) -> list[Problem]:
+    """Points without figures, failed ones first, then what a model cannot do, then what would be the same twice."""
+    found = []
+    for kind, reason in (("failed", "reason not recorded"), ("not_available", "not available")):
+        mine = [r for r in rows if r.get("status") == kind]
+        for (given, why), same in group_by(
+            mine, lambda r: (as_text(r.get("reason")), as_text(r.get("message")))
+        ).items():
+            text = (given or reason).replace("_", " ")
+            found.append(Problem(kind, [names.row(r) for r in same], text, why or "no message recorded"))
+    return found + _same_as(rows, names)
+
+
+def _same_as(rows: Sequence[Row], names: Names) -> list[Problem]:
+    """One entry for each pair of schedulers that are the same algorithm; `same_as` is a fingerprint or a scheduler."""
+    schedulers = {str(r.get("fingerprint")): as_text(r.get("scheduler")) for r in rows}
+    mine = [r for r in rows if r.get("status") == "same_as"]
+    found = []
+    for (scheduler, twin), same in group_by(
+        mine, lambda r: (as_text(r.get("scheduler")), _twin(r, schedulers))
+    ).items():
+        why = f"{scheduler} is the same as {twin} under this schedule: not run twice."
+        found.append(Problem("same_as", [names.row(r) for r in same], "same as another", why))
+    return found
+
+
+def _twin(row: Row, schedulers: Mapping[str, str]) -> str:
+    other = as_text(row.get("same_as"))
+    return schedulers.get(other, other)
+
+
+def _html(
+    data: ReportData,
+    rows: list[Row],
+    names: Names,
+    metrics: list[Metric],
+    plots: list[Plot],
+    tables: list[Table],
+    summary: list[str],
+) -> str:
+    samples = browser(data, rows, names)
+    series = all_series(rows, names)
+    environment = Environment(
+        loader=PackageLoader("harness.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html").render(
+        data=data,
+        label=kind_label(rows),
+        machine=_machine(data.environment),
+        css=_asset("report.css") + _palette(),
+        js=_asset("report.js"),
+        summary=summary,
+        plots=plots,
+        series_json=script_json([{"m": s.model, "s": s.method} for s in series.values()]),
+        tables=tables,
+        problems=not_run(rows, names),
+        samples_json=script_json(samples.entries),
+        has_samples=bool(samples.entries),
+        samples_note=samples.note,
+        metrics=metrics,
+        notes=_method_notes(rows, metrics),
+        environment=flatten(data.environment),
+        benchmark=flatten(data.benchmark),
+        cards={model: flatten(card) for model, card in data.cards.items()},
+        commands=[
+            {"name": names.row(r), "model": names.model(r), "command": row_command(r, data.command)}
+            for r in rows
+            if r.get("status") != "same_as"
+        ],
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("harness.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _palette() -> str:
+    dark = svg.palette_css(":root", dark=True)
+    return f"{svg.palette_css(':root', dark=False)}@media screen and (prefers-color-scheme:dark){{{dark}}}"
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    """GPU and CPU as the environment names them, wherever they stand in it."""
+    flat = flatten(environment)
+    found = [str(v) for k, v in flat if k.rsplit(".", 1)[-1] in ("gpu", "cpu") and v]
+    return ", ".join(unique(found)) or "machine not recorded"
+
+
+def flatten(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested mappings as dotted keys with one line of text each; empty values left out."""
+    out: list[tuple[str, str]] = []
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            out += flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and any(isinstance(v, Mapping) or " " in str(v) for v in value):
+            out += flatten({str(i): v for i, v in enumerate(value, start=1)}, f"{prefix}{key}.")
+        elif clean(value) not in (None, "", []):
+            out.append((f"{prefix}{key}", as_text(clean(value))))
+    return out
+
+
+def _method_notes(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[str]:
+    """How the figures were got; what the rows say about it is read from them."""
+    options = [r["options"] for r in rows if isinstance(r.get("options"), Mapping)]
+    draws = unique(as_text(v) for o in options for k, v in o.items() if k in ("sampling_dtype", "sampler_dtype"))
+    batches = unique(as_text(r.get("batch_size")) for r in rows)
+    notes = [
+        "Time: loading, the first call and warm-up are measured apart from the timed part; the device is synchronised "
+        "on both sides of a batch. Time per sequence is total seconds by total sequences; the seconds of every batch "
+        "are stored.",
+        f"Batch size: {', '.join(batches) or 'not recorded'}. Times at different batch sizes are not comparable.",
+        "NFE is counted at the network for each sequence, discarded work included; it is not the step count.",
+        f"Categorical draws: {', '.join(draws) or 'precision not recorded'}. In single precision rare tokens are lost, "
+        "more so with more steps, which fakes a better perplexity.",
+        "Intervals are 95 % bootstrap intervals over samples unless the metric's settings say otherwise. Overlapping "
+        "intervals mean that the run cannot tell two points apart.",
+        "Likelihood: an upper bound and an exact figure are of different kinds; a bound above another model's exact "
+        "figure does not show that the model is worse.",
+    ]
+    judged = [m for m in metrics if "ppl" in m.name]
+    if judged:
+        notes.append("Generative perplexity rewards dull text: read it beside the entropy and the control rows.")
+    return notes

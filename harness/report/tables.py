@@ -1,0 +1,263 @@
+"""The tables of the report as plain structures; the template and the Markdown file print the same ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from harness.report.data import Metric, Names, Row, as_text, is_done, kind_label, number
+from harness.report.format import DASH, figure, interval
+
+
+class Column(NamedTuple):
+    """One column: field of the row, heading, number form, group ("id", "quality", "cost", "timing", "settings")."""
+
+    name: str
+    title: str
+    form: str = "number"
+    group: str = "settings"
+    help: str = ""
+
+
+class Cell(NamedTuple):
+    """One cell: text, its interval, what to sort by (None sorts last), and the number of its note."""
+
+    text: str
+    interval: str = ""
+    sort: str | None = None
+    note: int | None = None
+
+
+class TableRow(NamedTuple):
+    """One row: name, checkpoint label, what filters look at, cells in column order."""
+
+    name: str
+    label: str
+    model: str
+    method: str
+    role: str
+    status: str
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A finished table; `notes` are the reasons of its dashes, numbered from 1."""
+
+    id: str
+    caption: str
+    columns: list[Column]
+    rows: list[TableRow]
+    notes: list[str] = field(default_factory=list)
+    foot: list[str] = field(default_factory=list)
+
+
+_ID = (Column("scheduler", "scheduler", "text", "id"), Column("steps", "steps", "count", "id"))
+_COST = (
+    Column("nfe_mean", "NFE", "count", "cost", "network evaluations per sequence, counted at the network"),
+    Column("nfe_min", "NFE min", "count", "timing"),
+    Column("nfe_max", "NFE max", "count", "timing"),
+    Column("seconds_per_sequence", "time / sequence", "seconds", "cost", "total seconds divided by sequences"),
+    Column("sequences_per_second", "sequences/s", "number", "cost"),
+    Column("tokens_per_second", "tokens/s", "number", "cost", "generated tokens only: no prompt, no padding"),
+    Column("peak_memory_bytes", "peak memory", "bytes", "cost"),
+    Column("parameters", "parameters", "count", "cost"),
+    Column("seconds_median", "batch median", "seconds", "timing"),
+    Column("seconds_q1", "batch 1st quartile", "seconds", "timing"),
+    Column("seconds_q3", "batch 3rd quartile", "seconds", "timing"),
+    Column("batches", "batches timed", "count", "timing"),
+    Column("seconds_total", "total", "seconds", "timing"),
+    Column("network_seconds_total", "in the network", "seconds", "timing"),
+    Column("load_seconds", "load", "seconds", "timing"),
+    Column("first_call_seconds", "first call", "seconds", "timing"),
+    Column("warmup_seconds", "warm-up", "seconds", "timing", "untimed calls before the measured ones"),
+)
+_LIKELIHOOD = (
+    Column("estimator", "estimator", "text", "id"),
+    Column("bound", "kind", "text", "id", "exact, or an upper bound of the true figure"),
+    Column("bits_per_byte", "bits/byte", "number", "quality"),
+    Column("bits_per_token", "bits/token", "number", "quality"),
+    Column("perplexity", "perplexity / token", "number", "quality", "exp of nats per token"),
+    Column("nats_per_token", "nats/token", "number", "quality"),
+    Column("standard_error", "s.e.", "number", "quality", "Monte-Carlo standard error of nats per token"),
+    Column("bits_per_char", "bits/character", "number", "quality"),
+    Column("nats", "nats, all texts", "number", "timing"),
+    Column("tokens", "tokens", "count", "cost"),
+    Column("bytes", "bytes", "count", "timing"),
+    Column("chars", "characters", "count", "timing"),
+    Column("words", "words", "count", "timing"),
+)
+_SETTINGS = tuple(
+    Column(name, name.replace("_", " "), form)
+    for name, form in (
+        ("status", "text"),
+        ("role", "text"),
+        ("checkpoint", "text"),
+        ("checkpoint_kind", "text"),
+        ("engine", "text"),
+        ("runtime", "text"),
+        ("benchmark", "text"),
+        ("task", "text"),
+        ("options", "text"),
+        ("seed", "text"),
+        ("samples", "count"),
+        ("samples_done", "count"),
+        ("batch_size", "count"),
+        ("length", "count"),
+        ("device", "text"),
+        ("dtype", "text"),
+        ("notes", "text"),
+        ("fingerprint", "text"),
+    )
+)
+_NOT_COLUMNS = {"model", "kind", "job", "reason", "message", "same_as", "point", "low", "high"}
+
+
+def generation_table(rows: Sequence[Row], metrics: Sequence[Metric], names: Names) -> Table:
+    """Every figure of the generate points; points that are the same as another have none and are left out."""
+    mine = [r for r in rows if r.get("kind") == "generate" and r.get("status") != "same_as"]
+    quality = [Column(m.name, m.title, "number", "quality", _metric_help(m)) for m in metrics]
+    columns = _present([*_ID, *quality, *_COST, *_SETTINGS, *_others(mine, metrics)], mine)
+    return _table("generation", f"Generation: {kind_label(mine)}", columns, mine, names)
+
+
+def likelihood_table(rows: Sequence[Row], floor: Mapping[str, float], names: Names) -> Table:
+    """Likelihood figures, lowest bits per byte first, and the floor of the benchmark as the last line."""
+    mine = sorted((r for r in rows if r.get("kind") == "likelihood" and is_done(r)), key=_by_bits)
+    cost = [c for c in _COST if c.name not in ("tokens_per_second", "sequences_per_second")]
+    columns = _present([*_LIKELIHOOD, *cost, *_SETTINGS], mine)
+    table = _table("likelihood", f"Likelihood of held-out text: {kind_label(mine)}", columns, mine, names)
+    if floor and mine:
+        table.foot.extend(figure(floor.get(c.name)) if c.name in floor else "" for c in columns)
+    return table
+
+
+def _by_bits(row: Row) -> float:
+    value = number(row.get("bits_per_byte"))
+    return float("inf") if value is None else value
+
+
+def _metric_help(metric: Metric) -> str:
+    direction = {"higher": "higher is better", "lower": "lower is better"}.get(
+        metric.better, "compare with the data row"
+    )
+    return f"{metric.name}, {metric.unit}: {direction}" if metric.unit else f"{metric.name}: {direction}"
+
+
+def _others(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[Column]:
+    """Columns this file does not know, so that no figure of the table is ever missing from the report."""
+    known = {c.name for c in (*_ID, *_COST, *_LIKELIHOOD, *_SETTINGS)} | _NOT_COLUMNS
+    stems = {m.name for m in metrics} | {"bits_per_byte"}
+    known |= {f"{m}{end}" for m in stems for end in ("", "_low", "_high", "_reason")}
+    names = dict.fromkeys(k for r in rows for k in r if k not in known)
+    return [Column(n, n.replace("_", " ")) for n in names if any(r.get(n) is not None for r in rows)]
+
+
+def _present(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
+    """Columns that the table has; a column that is there but empty stays, with its reasons."""
+    known = {name for row in rows for name in row}
+    return [c for c in columns if c.name in known and (c.group != "settings" or _any(c.name, rows))]
+
+
+def _any(name: str, rows: Sequence[Row]) -> bool:
+    return any(r.get(name) not in (None, "", [], {}) for r in rows)
+
+
+def _table(id: str, caption: str, columns: list[Column], rows: Sequence[Row], names: Names) -> Table:
+    notes: dict[str, int] = {}
+    made = [
+        TableRow(
+            name=names.row(row),
+            label=str(row.get("checkpoint_kind") or "unknown"),
+            model=names.model(row),
+            method="" if row.get("role") == "control" else names.method(row),
+            role=str(row.get("role") or ""),
+            status=str(row.get("status") or "not run yet").replace("_", " "),
+            cells=[_cell(row, column, notes) for column in columns],
+        )
+        for row in rows
+    ]
+    return Table(id, caption, columns, made, list(notes))
+
+
+def _cell(row: Row, column: Column, notes: dict[str, int]) -> Cell:
+    value = row.get(column.name)
+    if value is None or (column.form == "text" and as_text(value) == ""):
+        if column.group == "settings":
+            return Cell(DASH)
+        reason = why_null(row, column.name)
+        return Cell(DASH, note=notes.setdefault(reason, len(notes) + 1))
+    low, high = number(row.get(f"{column.name}_low")), number(row.get(f"{column.name}_high"))
+    sort = f"{value:.9g}" if isinstance(value, int | float) else None
+    text = as_text(value).replace("_", " ") if column.name == "bound" else figure(value, column.form)
+    return Cell(text, interval(low, high), sort)
+
+
+def why_null(row: Row, name: str) -> str:
+    """Why a figure of this row is unknown."""
+    status = row.get("status")
+    if row.get(f"{name}_reason"):
+        return as_text(row[f"{name}_reason"])
+    if status == "failed":
+        return f"the point failed: {as_text(row.get('reason')) or 'reason not recorded'}"
+    if status == "not_available":
+        return f"not available: {as_text(row.get('message') or row.get('reason')) or 'reason not recorded'}"
+    if status in (None, "pending", "partial"):
+        return "not finished yet" if status == "partial" else "not run yet"
+    if name in ("scheduler", "steps", "estimator"):
+        return "does not apply to this row"
+    return "nothing stored for this point"
+
+
+def floor_of(benchmark: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, float]:
+    """The entropy of the benchmark's source, by likelihood column: the floor under every model's figure on average.
+
+    Bits per byte need the bytes of a token, which are taken from the scored texts where all rows agree on them.
+
+    Returns:
+        {} where the benchmark does not know its entropy rate.
+    """
+    nats = number(benchmark.get("entropy_rate_nats_per_token"))
+    if nats is None:
+        return {}
+    floor = {"nats_per_token": nats, "bits_per_token": nats / math.log(2), "perplexity": math.exp(nats)}
+    scored = [r for r in rows if r.get("kind") == "likelihood" and is_done(r)]
+    sizes = {r["bytes"] / r["tokens"] for r in scored if number(r.get("bytes")) and number(r.get("tokens"))}
+    if len(sizes) == 1:
+        floor["bits_per_byte"] = floor["bits_per_token"] / sizes.pop()
+    return floor
+
+
+def markdown(table: Table) -> str:
+    """A table as Markdown: names, labels, quality and cost; the rest is in table.csv."""
+    picked = [i for i, c in enumerate(table.columns) if c.group in ("quality", "cost") or c.name == "bound"]
+    lines = [f"## {table.caption}", ""]
+    if not table.rows:
+        return "\n".join([*lines, "No rows.", ""])
+    lines.append(_line(["point", "checkpoint", *(table.columns[i].title for i in picked)]))
+    lines.append(_line(["---", "---", *("---:" for _ in picked)], escape=False))
+    for row in table.rows:
+        lines.append(_line([row.name, row.label, *(_markdown_cell(row.cells[i]) for i in picked)]))
+    if table.foot:
+        lines.append(_line(["entropy of the source: the floor on average", "", *(table.foot[i] for i in picked)]))
+    lines += ["", *(f"({i}) {_plain(note)}  " for i, note in enumerate(table.notes, start=1)), ""]
+    return "\n".join(lines)
+
+
+def _markdown_cell(cell: Cell) -> str:
+    note = f" ({cell.note})" if cell.note else ""
+    return f"{cell.text} {cell.interval}".strip() + note
+
+
+def _line(cells: Sequence[str], escape: bool = True) -> str:
+    return "| " + " | ".join(_plain(c) if escape else c for c in cells) + " |"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown prints as it is, in one line."""
+    flat = " ".join(text.split())
+    for character in "\\`*_|<>#":
+        flat = flat.replace(character, "\\" + character)
+    return flat

@@ -1,0 +1,153 @@
+"""The folder of a run: what each stage writes and the next one reads.
+
+    results/<run>/run.json                     plan and configuration of the latest invocation
+    results/<run>/data/<benchmark>/            prepared data
+    results/<run>/jobs/<job>/job.json          what the worker is told
+                             batches.jsonl     append-only: one line a measured batch
+                             points.jsonl      append-only: one line a finished or failed point, the last one wins
+                             sessions.jsonl    append-only: one line a worker process
+                             worker.log        whatever the worker printed
+    results/<run>/scores.jsonl                 append-only: one line a metric of a point
+
+Every line is written whole or ignored, so a run can be killed at any moment and continued.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness.errors import BusyError, UserError
+from harness.worker.jsonl import append_line, iter_lines, read_lines, write_json
+
+SCHEMA = 1
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunStore:
+    """One run folder.
+
+    Attributes:
+        folder: results/<run>.
+    """
+
+    folder: Path
+    _parsed: Record = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def run(self) -> str:
+        return self.folder.name
+
+    @classmethod
+    def open(cls, results: Path, run: str) -> RunStore:
+        """An existing run; raises `UserError` naming those that exist."""
+        store = cls(results / run)
+        if not (store.folder / "run.json").is_file():
+            known = sorted(path.parent.name for path in results.glob("*/run.json"))
+            raise UserError(f"no run '{run}' in {results}. There is: {', '.join(known) or 'none yet; start one with bench'}.")
+        return store
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process.
+
+        Raises:
+            BusyError: when another process holds it.
+            UserError: when the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = open(self.folder / ".lock", "w")  # noqa: SIM115 (closed below, after the lock is released)
+        except OSError as error:
+            raise UserError(f"cannot write results into {self.folder}: {error.strerror}. Choose another with results=.") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BusyError(
+                    f"run '{self.run}' is in use by another process. Wait for it, or give this one a name of its own with run=."
+                ) from None
+            yield
+
+    # --- plan -------------------------------------------------------------------------------------------------------
+
+    def write_plan(self, plan: Record) -> None:
+        """Write run.json atomically."""
+        self.__dict__.pop("plan", None)
+        write_json(self.folder / "run.json", {"schema": SCHEMA, "run": self.run, **plan})
+
+    @cached_property
+    def plan(self) -> Record:
+        """run.json as the latest invocation wrote it."""
+        plan: Record = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        if plan["schema"] != SCHEMA:
+            raise UserError(f"run '{self.run}' has schema {plan['schema']}, this version reads {SCHEMA}. Run it again.")
+        return plan
+
+    def points(self) -> list[Record]:
+        """The planned points, in order."""
+        points: list[Record] = self.plan["points"]
+        return points
+
+    def benchmark_data(self, benchmark: str) -> Path:
+        """Folder of the prepared data of a benchmark."""
+        return self.folder / "data" / benchmark
+
+    def job_folder(self, job: str) -> Path:
+        return self.folder / "jobs" / job
+
+    # --- what the workers wrote -------------------------------------------------------------------------------------
+
+    def rows(self) -> dict[str, Record]:
+        """The latest row of each point, by fingerprint."""
+        return {row["point"]: row for row in self._job_lines("points.jsonl")}
+
+    def sessions(self) -> dict[str, Record]:
+        """Worker sessions by id."""
+        return {line["session"]: line for line in self._job_lines("sessions.jsonl")}
+
+    def batches(self) -> dict[str, list[Record]]:
+        """Measured batches of each point, ordered, without repeats. Read again only when the files have grown."""
+        sizes = tuple(path.stat().st_size for path in self._job_files("batches.jsonl") if path.exists())
+        if self._parsed.get("sizes") != sizes:
+            self._parsed.update(sizes=sizes, batches=self._read_batches())
+        batches: dict[str, list[Record]] = self._parsed["batches"]
+        return batches
+
+    def _read_batches(self) -> dict[str, list[Record]]:
+        found: dict[str, dict[int, Record]] = {}
+        for line in self._job_lines("batches.jsonl"):
+            found.setdefault(line["point"], {})[line["batch"]] = line
+        return {point: [lines[i] for i in sorted(lines)] for point, lines in found.items()}
+
+    def samples(self, fingerprint: str) -> list[Record]:
+        """Samples of one generate point, ordered by index; [] where none are there yet."""
+        return [sample for line in self.batches().get(fingerprint, []) for sample in line.get("samples", [])]
+
+    def trace(self, fingerprint: str) -> list[list[str]]:
+        """Decoded states of the first batch of a traced point, [] where it was not traced."""
+        return next((line["trace"] for line in self.batches().get(fingerprint, []) if "trace" in line), [])
+
+    def _job_files(self, name: str) -> list[Path]:
+        return [self.job_folder(job) / name for job in dict.fromkeys(point["job"] for point in self.points())]
+
+    def _job_lines(self, name: str) -> Iterator[Record]:
+        for path in self._job_files(name):
+            yield from iter_lines(path)
+
+    # --- scores -----------------------------------------------------------------------------------------------------
+
+    def append_score(self, score: Record) -> None:
+        append_line(self.folder / "scores.jsonl", score)
+
+    def scores(self) -> list[Record]:
+        """Every score line, oldest first."""
+        return read_lines(self.folder / "scores.jsonl")

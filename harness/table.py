@@ -1,0 +1,134 @@
+"""The results table: one row a point, whatever its state."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness import stats
+from harness.plan import batch_count
+from harness.store import Record, RunStore
+
+#: Columns of every table, in reading order; metric columns follow.
+COLUMNS = [
+    "model", "role", "checkpoint", "checkpoint_kind", "benchmark", "kind", "task", "scheduler", "steps", "estimator", "options",
+    "seed", "samples", "batch_size", "length", "status", "reason", "message", "same_as", "notes", "samples_done",
+    "nfe_mean", "nfe_min", "nfe_max", "seconds_median", "seconds_q1", "seconds_q3", "batches", "seconds_total",
+    "network_seconds_total", "seconds_per_sequence", "tokens_per_second", "sequences_per_second", "load_seconds",
+    "first_call_seconds", "warmup_seconds", "peak_memory_bytes", "parameters", "engine", "runtime", "device", "dtype",
+    "fingerprint", "job",
+]  # fmt: skip
+
+
+def table(store: RunStore) -> pd.DataFrame:
+    """One row a planned point of a finished or half-finished run.
+
+    Unknown figures are missing, never 0. `status` is done, failed, not_available, same_as, partial (killed inside), or
+    pending (not begun). Metrics are columns ``NAME``, ``NAME_low``, ``NAME_high``, ``NAME_reason``.
+    """
+    rows, batches, sessions = store.rows(), store.batches(), store.sessions()
+    scores = latest_scores(store.scores())
+    records = []
+    for point in store.points():
+        fingerprint = point["fingerprint"]
+        row, lines = rows.get(fingerprint), batches.get(fingerprint, [])
+        record = {**point, **_state(point, row, lines)}
+        if lines and not (row and row["status"] == "same_as"):
+            record |= _cost(point, lines) | _session(lines, sessions)
+            record |= _likelihood(lines) if point["kind"] == "likelihood" else {}
+        record |= _metric_columns(scores.get(fingerprint, {}))
+        records.append(record)
+    frame = pd.DataFrame(records)
+    extra = [column for column in frame.columns if column not in COLUMNS]
+    hidden = {"trace", "warmup_steps"}
+    return frame.reindex(columns=[*COLUMNS, *(column for column in extra if column not in hidden)])
+
+
+def latest_scores(scores: list[Record]) -> dict[str, dict[str, Record]]:
+    """The newest score of each metric, by point and metric name."""
+    latest: dict[str, dict[str, Record]] = {}
+    for score in scores:
+        latest.setdefault(score["point"], {})[score["metric"]] = score
+    return latest
+
+
+def _state(point: Record, row: Record | None, lines: list[Record]) -> Record:
+    if row is None or (row["status"] == "done" and len(lines) < batch_count(point)):
+        return {"status": "partial" if lines else "pending", "notes": []}
+    warmup = row["warmup_seconds"]
+    return {
+        **{key: row[key] for key in ("status", "reason", "message", "same_as", "notes")},
+        "first_call_seconds": warmup[0] if warmup else None,
+        "warmup_seconds": sum(warmup) if warmup else None,
+    }
+
+
+def _cost(point: Record, lines: list[Record]) -> Record:
+    """Time, memory and evaluations over the batches of a point."""
+    entries = [entry for line in lines for entry in line.get("samples", line.get("likelihoods", []))]
+    nfe = [entry["nfe"] for entry in entries]
+    # A last, smaller batch takes less time: the median speaks of full batches, the totals of everything.
+    full = [line["seconds"] for line in lines if _size(line) == point["batch_size"]] or [line["seconds"] for line in lines]
+    seconds = math.fsum(line["seconds"] for line in lines)
+    memory = [line["peak_memory_bytes"] for line in lines if line["peak_memory_bytes"] is not None]
+    generated = sum(entry["generated_tokens"] for entry in entries) if point["kind"] == "generate" else None
+    spread = stats.quartiles(full)
+    return {
+        "samples_done": len(entries),
+        "nfe_mean": float(np.mean(nfe)),
+        "nfe_min": min(nfe),
+        "nfe_max": max(nfe),
+        "seconds_median": spread.median,
+        "seconds_q1": spread.q1,
+        "seconds_q3": spread.q3,
+        "batches": len(lines),
+        "seconds_total": seconds,
+        "network_seconds_total": math.fsum(line["network_seconds"] for line in lines),
+        "seconds_per_sequence": seconds / len(entries),
+        "tokens_per_second": generated / seconds if generated else None,
+        "sequences_per_second": len(entries) / seconds,
+        "peak_memory_bytes": max(memory) if memory else None,
+    }
+
+
+def _size(line: Record) -> int:
+    return len(line.get("samples", line.get("likelihoods", [])))
+
+
+def _session(lines: list[Record], sessions: dict[str, Record]) -> Record:
+    session = sessions.get(lines[-1]["session"], {})
+    return {key: session.get(key) for key in ("load_seconds", "parameters")}
+
+
+def _likelihood(lines: list[Record]) -> Record:
+    """Corpus figures of a likelihood point: sums over texts, then one division."""
+    figures = [figure for line in lines for figure in line["likelihoods"]]
+    total: dict[str, Any] = {key: sum(f[key] for f in figures) for key in ("tokens", "bytes", "chars", "words")}
+    nats = math.fsum(f["nats"] for f in figures)
+    errors = [f["standard_error"] for f in figures]
+    error = None if None in errors else math.sqrt(math.fsum(e * e for e in errors)) / total["tokens"]
+    interval = stats.bootstrap_ratio([f["nats"] / math.log(2) for f in figures], [f["bytes"] for f in figures])
+    return {
+        **total,
+        "nats": nats,
+        "nats_per_token": nats / total["tokens"],
+        "bits_per_token": nats / total["tokens"] / math.log(2),
+        "bits_per_byte": nats / total["bytes"] / math.log(2),
+        "bits_per_byte_low": interval.low,
+        "bits_per_byte_high": interval.high,
+        "bits_per_char": nats / total["chars"] / math.log(2),
+        "perplexity": math.exp(nats / total["tokens"]),
+        "bound": lines[0]["bound"],
+        "standard_error": error,
+    }
+
+
+def _metric_columns(scores: dict[str, Record]) -> Record:
+    columns: Record = {}
+    for name, score in scores.items():
+        columns |= {name: score["value"], f"{name}_low": score["low"], f"{name}_high": score["high"]}
+        columns[f"{name}_reason"] = score["reason"]
+    return columns

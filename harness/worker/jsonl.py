@@ -1,0 +1,77 @@
+"""Append-only JSON lines that survive a kill at any moment, and files written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict, Iterator, List
+
+
+def append_line(path: Path, record: Dict[str, Any]) -> None:
+    """Append one record and force it to disk. A half-written last line left by a kill is cut off first.
+
+    Raises:
+        OSError: when the line cannot be written whole (a full disk); what was there before stays readable.
+    """
+    line = (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+    with open(str(path), "ab+") as file:
+        end = _whole_end(file)
+        if end != file.seek(0, os.SEEK_END):
+            file.truncate(end)
+        file.seek(end)
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _whole_end(file: Any) -> int:
+    """Offset behind the last newline."""
+    end = int(file.seek(0, os.SEEK_END))
+    position = end
+    while position > 0:
+        start = max(0, position - 65536)
+        file.seek(start)
+        newline = file.read(position - start).rfind(b"\n")
+        if newline >= 0:
+            return start + int(newline) + 1
+        position = start
+    return 0
+
+
+def read_lines(path: Path) -> List[Dict[str, Any]]:
+    """All whole records of a file, [] where there is none. A half-written last line is left out.
+
+    Raises:
+        ValueError: when a line other than the last is damaged; names file and line.
+    """
+    return list(iter_lines(path))
+
+
+def iter_lines(path: Path) -> Iterator[Dict[str, Any]]:
+    """As `read_lines`, one record at a time."""
+    if not path.exists():
+        return
+    with open(str(path), "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield json.loads(line.decode("utf-8"))
+            except ValueError as error:
+                raise ValueError("{}, line {} is damaged: {}".format(path, number, error)) from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically: a reader sees the old file or the new one."""
+    temporary = path.with_name(path.name + ".part")
+    with open(str(temporary), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(str(temporary), str(path))

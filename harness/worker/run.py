@@ -1,0 +1,313 @@
+"""Runs one job: loads the model once, then computes and measures its points batch by batch.
+
+For each point, after a warm-up that is not counted::
+
+    for each batch not yet on disk:
+        reset counters and the memory mark; synchronise; start = clock
+        model.generate(batch)                  (network calls are timed and counted inside)
+        synchronise; seconds = clock - start
+        append one line: samples, seconds, network seconds, evaluations, peak memory
+
+A batch is seeded by (seed of the point, index of the batch) alone, so it does not matter in which process it runs, and
+the same seed means the same noise for every model and step count.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import importlib
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+import uuid
+from pathlib import Path
+from typing import Any, Callable, Collection, Dict, List
+
+import torch
+
+from adapters.base import (
+    AdapterError,
+    CheckpointError,
+    GenerateRequest,
+    LikelihoodRequest,
+    LoadSpec,
+    Model,
+    NotAvailable,
+    Prompt,
+)
+from harness.worker.jsonl import append_line, iter_lines, read_lines
+from harness.worker.measure import PeakMemory, environment
+
+Emit = Callable[[Dict[str, Any]], None]
+
+
+def batch_seed(seed: int, batch: int) -> int:
+    """Seed of one batch, below 2^63."""
+    digest = hashlib.sha256("{}:{}".format(seed, batch).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+class Worker:
+    """One job in one process.
+
+    Args:
+        folder: the job folder with job.json; results are appended there.
+        emit: sends one progress event to the host.
+        skip: fingerprints that already failed in this run and are left for the next one.
+    """
+
+    def __init__(self, folder: Path, emit: Emit, skip: Collection[str] = ()) -> None:
+        self.folder = folder
+        self.skip = skip
+        self.emit = emit
+        self.job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        self.session = uuid.uuid4().hex[:12]
+        self.device: str = self.job["load"]["device"]
+        self.memory = PeakMemory(self.device)
+        self.done = {(line["point"], line["batch"]) for line in iter_lines(folder / "batches.jsonl")}
+
+    def run(self) -> None:
+        """Load the model and compute every unfinished point.
+
+        Raises:
+            CheckpointError: when the checkpoint cannot be loaded; no point has run then.
+        """
+        torch.set_num_threads(self.job["threads"])
+        finished = {row["point"] for row in read_lines(self.folder / "points.jsonl") if row["status"] != "failed"}
+        finished.update(self.skip)
+        points = [point for point in self.job["points"] if point["fingerprint"] not in finished]
+        if not points:
+            return
+        start = time.perf_counter()
+        self.model = self._load()
+        self._record_session(time.perf_counter() - start)
+        for point in points:
+            self._run_point(point)
+
+    def _load(self) -> Model:
+        load = dict(self.job["load"])
+        for key in ("checkpoint", "data"):
+            load[key] = Path(load[key]) if load[key] else None
+        module = importlib.import_module(self.job["adapter"])
+        model: Model = module.load(LoadSpec(**load))
+        return model
+
+    def _record_session(self, seconds: float) -> None:
+        record = {
+            "session": self.session,
+            "load_seconds": seconds,
+            "parameters": self.model.parameter_count,
+            "memory_kind": self.memory.kind,
+            "environment": environment(self.device),
+        }
+        append_line(self.folder / "sessions.jsonl", record)
+        self.emit({"event": "loaded", "seconds": seconds})
+
+    def _run_point(self, point: Dict[str, Any]) -> None:
+        """Compute one point. Whatever happens inside becomes its row; the next point goes on."""
+        row: Dict[str, Any] = {
+            "point": point["fingerprint"],
+            "session": self.session,
+            "status": "done",
+            "reason": None,
+            "message": None,
+            "same_as": None,
+            "warmup_seconds": None,
+            "notes": list(self.model.notes),
+        }
+        self.emit({"event": "point", "point": point["fingerprint"]})
+        try:
+            twin = self._twin(point)
+            if twin is not None:
+                row.update(status="same_as", same_as=twin, message="the same algorithm as its twin on this checkpoint")
+            elif point["kind"] == "generate":
+                row["warmup_seconds"] = self._generate_point(point)
+            else:
+                self._likelihood_point(point)
+        except NotAvailable as error:
+            row.update(status="not_available", reason="not_available", message=str(error))
+        except Exception as error:  # the boundary of a point: any failure inside is a row, and the others go on
+            traceback.print_exc()
+            row.update(status="failed", reason=failure_reason(error), message=first_line(error))
+        self._append_row(row)
+
+    def _append_row(self, row: Dict[str, Any]) -> None:
+        try:
+            append_line(self.folder / "points.jsonl", row)
+        except OSError as error:
+            # The disk holds no row, so the host must hear of the failure from here.
+            row.update(status="failed", reason=failure_reason(error), message=first_line(error))
+        self.emit({"event": "row", "row": row})
+
+    def _twin(self, point: Dict[str, Any]) -> Any:
+        """Fingerprint of another point of this job that is provably the same computation, or None."""
+        if point["kind"] != "generate":
+            return None
+        name = self.model.same_as(point["scheduler"])
+        wanted = {**point, "scheduler": name}
+        for other in self.job["points"]:
+            if name and {**wanted, "fingerprint": other["fingerprint"]} == other:
+                return other["fingerprint"]
+        return None
+
+    def _pending(self, point: Dict[str, Any]) -> List[int]:
+        count = -(-point["samples"] // point["batch_size"])
+        return [batch for batch in range(count) if (point["fingerprint"], batch) not in self.done]
+
+    def _indices(self, point: Dict[str, Any], batch: int) -> range:
+        return range(batch * point["batch_size"], min((batch + 1) * point["batch_size"], point["samples"]))
+
+    def _generate_point(self, point: Dict[str, Any]) -> Any:
+        request = self._request(point, 0)
+        self.model.check(request)
+        pending = self._pending(point)
+        if not pending:
+            return None
+        warmup = self._warm_up(point)
+        for batch in pending:
+            indices = self._indices(point, batch)
+            request = self._request(point, batch)
+            result, cost = self._measured(lambda: self.model.generate(request))
+            samples = [
+                {"index": i, "tokens": t, "text": text, "nfe": n, "generated_tokens": g}
+                for i, t, text, n, g in zip(indices, result.tokens, result.texts, result.nfe, result.generated_tokens)
+            ]
+            evaluations = sum(network.evaluations for network in self.model.networks)
+            if evaluations != sum(result.nfe):
+                raise AssertionError("{} evaluations at the network, {} in the rows".format(evaluations, sum(result.nfe)))
+            line = {"evaluations": evaluations, "samples": samples}
+            if result.trace:
+                line["trace"] = result.trace
+            self._append_batch(point, batch, cost, line)
+        return warmup
+
+    def _likelihood_point(self, point: Dict[str, Any]) -> None:
+        texts = [line["text"] for line in read_lines(Path(self.job["inputs"]["references"]))[: point["samples"]]]
+        for batch in self._pending(point):
+            indices = self._indices(point, batch)
+            chosen = tuple(texts[i] for i in indices)
+            request = LikelihoodRequest(chosen, point["estimator"], point["options"], batch_seed(point["seed"], batch))
+            result, cost = self._measured(lambda: self.model.likelihood(request))
+            figures = [
+                {
+                    "index": i,
+                    "nats": figure.nats,
+                    "standard_error": figure.standard_error,
+                    "tokens": figure.tokens,
+                    "bytes": len(text.encode("utf-8")),
+                    "chars": len(text),
+                    "words": len(text.split()),
+                    "nfe": nfe,
+                }
+                for i, text, figure, nfe in zip(indices, chosen, result.texts, result.nfe)
+            ]
+            line = {"evaluations": sum(result.nfe), "bound": result.kind, "likelihoods": figures}
+            self._append_batch(point, batch, cost, line)
+
+    def _append_batch(self, point: Dict[str, Any], batch: int, cost: Dict[str, Any], line: Dict[str, Any]) -> None:
+        head = {"point": point["fingerprint"], "batch": batch, "session": self.session}
+        append_line(self.folder / "batches.jsonl", {**head, **cost, **line})
+        self.emit({"event": "batch", "point": point["fingerprint"], "batch": batch})
+
+    def _measured(self, compute: Callable[[], Any]) -> Any:
+        """The value of `compute` and what it cost, device synchronised on both sides."""
+        for network in self.model.networks:
+            network.reset(0)
+        self.memory.reset()
+        self._synchronise()
+        start = time.perf_counter()
+        value = compute()
+        self._synchronise()
+        seconds = time.perf_counter() - start
+        cost = {
+            "seconds": seconds,
+            "network_seconds": sum(network.seconds for network in self.model.networks),
+            "network_calls": sum(network.calls for network in self.model.networks),
+            "peak_memory_bytes": self.memory.read(),
+        }
+        return value, cost
+
+    def _synchronise(self) -> None:
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize()
+
+    def _warm_up(self, point: Dict[str, Any]) -> List[float]:
+        """Seconds of the warm-up calls: the point's own shapes with few steps, until two agree within 5 % (at most 5)."""
+        seconds: List[float] = []
+        short = {**point, "steps": point["warmup_steps"]}
+        request = self._request(short, 0)
+        for _ in range(self.job["warmup_calls"]):
+            seconds.append(self._measured(lambda: self.model.generate(request))[1]["seconds"])
+            if len(seconds) > 1 and abs(seconds[-1] - seconds[-2]) <= 0.05 * seconds[-2]:
+                break
+        return seconds
+
+    def _request(self, point: Dict[str, Any], batch: int) -> GenerateRequest:
+        indices = self._indices(point, batch)
+        prompts: tuple = ()
+        if point["task"] != "unconditional":
+            lines = read_lines(Path(self.job["inputs"]["prompts"]))
+            with_suffix = point["task"] == "infill"
+            prompts = tuple(Prompt(lines[i]["prefix"], lines[i]["suffix"] if with_suffix else "") for i in indices)
+        return GenerateRequest(
+            count=len(indices),
+            length=point["length"],
+            steps=point["steps"],
+            scheduler=point["scheduler"],
+            task=point["task"],
+            options=point["options"],
+            seed=batch_seed(point["seed"], batch),
+            prompts=prompts,
+            trace=bool(point.get("trace")) and batch == 0,
+            first=indices.start,
+        )
+
+
+def failure_reason(error: BaseException) -> str:
+    """The typed reason of a failed row."""
+    if isinstance(error, AdapterError):
+        return "bad_request"
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "not enough memory" in str(error):
+        return "out_of_memory"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk_full"
+    return "exception"
+
+
+def first_line(error: BaseException) -> str:
+    """One line for a row: the type, and the first line of the text."""
+    lines = str(error).splitlines()
+    text = lines[0] if lines else ""
+    return text if isinstance(error, AdapterError) else "{}: {}".format(type(error).__name__, text)
+
+
+def _die_with_host() -> None:
+    """The host holds our stdin open; when it is gone (killed, say) nobody waits for this job, and the next run starts a
+    worker of its own."""
+    sys.stdin.read()
+    os._exit(3)
+
+
+def main(folder: Path, skip: Collection[str]) -> int:
+    """Run the job in `folder` without the points in `skip`. Events go to the real stdout, one JSON object a line; whatever else prints goes to stderr.
+
+    Returns:
+        0 when every point has its row, 2 when the checkpoint cannot be used.
+    """
+    events, sys.stdout = sys.stdout, sys.stderr
+    threading.Thread(target=_die_with_host, daemon=True).start()
+
+    def emit(event: Dict[str, Any]) -> None:
+        events.write(json.dumps(event, ensure_ascii=False) + "\n")
+        events.flush()
+
+    try:
+        Worker(folder, emit, skip).run()
+    except CheckpointError as error:
+        emit({"event": "bad_checkpoint", "message": str(error)})
+        return 2
+    return 0

@@ -1,0 +1,160 @@
+"""RADD's own samplers against recorded runs of the authors' code: the same tokens, the same evaluations."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from adapters.base import AdapterError
+from adapters.masked.denoiser import seeded
+from adapters.masked.draws import draw
+from adapters.masked.schedules import LogLinear
+from adapters.radd.samplers import (
+    RaddOptions,
+    draw_with_strategy,
+    joint_weights,
+    leave_chance,
+    radd_direct,
+    radd_ordered,
+)
+from tests.adapters.radd_fixtures import GOLDENS, LENGTH, SCHEDULES, SIZE, denoiser
+
+GOLDEN = json.loads((GOLDENS / "radd.json").read_text(encoding="utf-8"))
+MASK = SIZE.tokens
+
+
+def ignore(step: int, tokens: Tensor) -> None:
+    """No trace."""
+
+
+def masks(batch: int, length: int = LENGTH) -> Tensor:
+    return torch.full((batch, length), MASK)
+
+
+def name_of(case: dict[str, Any]) -> str:
+    keys = ("noise", "method", "order", "strategy", "para", "dtype", "steps")
+    return "-".join(str(case[k]) for k in keys if k in case) + ("-given" if case.get("given") else "")
+
+
+def options_of(case: dict[str, Any]) -> dict[str, Any]:
+    named = {"sampler_dtype": case["dtype"], "strategy": case["strategy"], "strategy_para": case["para"]}
+    return {**named, **{k: case[k] for k in ("method", "order") if k in case}}
+
+
+@pytest.mark.parametrize("row", GOLDEN["rates"], ids=lambda r: f"{r['noise']}-{r['method']}-{r['steps']}-{r['t']:.3g}")
+def test_chance_of_leaving_the_mask(row: dict[str, Any]) -> None:
+    t = torch.tensor(row["t"], dtype=torch.float32)
+    ours = float(leave_chance(SCHEDULES[row["noise"]], t, (1 - 1e-5) / row["steps"], row["method"]))
+    # At t near 0 the authors' float32 differences leave few digits; ours are the same operations in the same order.
+    assert ours == pytest.approx(row["rate"], rel=1e-6, abs=1e-12)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("case", GOLDEN["sampling"], ids=name_of)
+def test_direct_gives_the_authors_tokens_and_evaluations(case: dict[str, Any]) -> None:
+    den = denoiser(case["noise"], case["batch"])
+    start = masks(case["batch"])
+    for position, token in GOLDEN["given"] if case["given"] else []:
+        start[:, position] = token
+    before = start.clone()
+    states: list[Tensor] = []
+    tokens = radd_direct(
+        den, start, case["steps"], options_of(case), seeded(case["seed"], "cpu"), lambda i, x: states.append(x)
+    )
+    assert tokens.tolist() == case["tokens"]
+    assert den.counted.nfe == case["evaluations"]
+    assert torch.equal(start, before)
+    assert len(states) == case["steps"]
+    assert torch.equal(states[-1], tokens)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("case", GOLDEN["ordered"], ids=name_of)
+def test_ordered_gives_the_authors_tokens_and_evaluations(case: dict[str, Any]) -> None:
+    den = denoiser("loglinear", case["batch"])
+    start = masks(case["batch"], case["length"])
+    tokens = radd_ordered(den, start, case["steps"], options_of(case), seeded(case["seed"], "cpu"), ignore)
+    written = [[[i, t] for i, t in enumerate(row) if t != MASK] for row in tokens.tolist()]
+    assert written == case["written"]
+    assert den.counted.nfe == case["evaluations"] == [case["steps"]] * case["batch"]
+
+
+def test_goldens_tell_the_quirks_apart() -> None:
+    """Goldens that are the same in float16 and float32, or in which no mask is ever drawn, would pin nothing."""
+
+    def runs(dtype: str) -> list[Any]:
+        return [c["tokens"] for c in GOLDEN["sampling"] if c["dtype"] == dtype]
+
+    assert runs("float16") != runs("float32")
+    left = {c["strategy"] for c in GOLDEN["sampling"] if any(MASK in row for row in c["tokens"])}
+    assert left == {"top_p", "top_k"}
+
+
+@torch.inference_mode()
+def test_full_sequences_are_evaluated_once_and_kept() -> None:
+    """As the authors' code does: every row counts as changed before the first step."""
+    den = denoiser("loglinear", 2)
+    start = torch.arange(2 * LENGTH).reshape(2, LENGTH)
+    tokens = radd_direct(den, start, 3, {}, seeded(0, "cpu"), ignore)
+    assert torch.equal(tokens, start)
+    assert den.counted.nfe == [1, 1]
+
+
+@torch.inference_mode()
+def test_ordered_refuses_given_tokens_and_too_many_steps() -> None:
+    start = masks(1)
+    with pytest.raises(AdapterError, match="more than the length"):
+        radd_ordered(denoiser("loglinear", 1), start, LENGTH + 1, {}, seeded(0, "cpu"), ignore)
+    start[0, 2] = 5
+    with pytest.raises(AdapterError, match="use 'ordered'"):
+        radd_ordered(denoiser("loglinear", 1), start, LENGTH, {}, seeded(0, "cpu"), ignore)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"method": "heun"}, "method 'heun' is not one of tweedie, euler"),
+        ({"strategy": "beam"}, "strategy 'beam'"),
+        ({"sampler_dtype": "float64"}, "sampler_dtype 'float64'"),
+        ({"order": "inward"}, "order 'inward'"),
+        ({"strategy": "top_p", "strategy_para": 0}, "above 0"),
+        ({"strategy": "top_p", "strategy_para": 1.5}, "at most 1"),
+        ({"strategy": "top_k"}, "whole number"),
+        ({"strategy": "top_k", "strategy_para": 2.5}, "whole number"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(AdapterError, match=says):
+        RaddOptions.of(options)
+
+
+def test_other_options_are_not_its_own() -> None:
+    assert RaddOptions.of({"temperature": 2.0}) == RaddOptions()
+
+
+@pytest.mark.parametrize(("dtype", "low", "high"), [(torch.float16, 0, 0), (torch.float32, 60, 200)])
+def test_half_precision_cannot_draw_rare_tokens(dtype: torch.dtype, low: int, high: int) -> None:
+    """Of 2^19 tokens that leave the mask 128 should be the rare one. At 2^14 steps its weight is 2^-26."""
+    count, rare = 1 << 19, 2.0**-12
+    probs = torch.tensor([1 - rare, rare, 0.0], dtype=dtype).expand(count, 3)
+    weights = joint_weights(probs, leave_chance(LogLinear(), torch.tensor(1.0), 2.0**-14, "tweedie"))
+    assert weights[0, 2] == pytest.approx(1 - 2.0**-14, rel=1e-3)
+    left = draw(weights[:, :2], seeded(0, "cpu"))
+    assert low <= int((left == 1).sum()) <= high
+
+
+def test_nucleus_keeps_the_class_that_crosses_p() -> None:
+    logits = torch.tensor([[0.5, 0.3, 0.2]]).log().expand(4000, 3)
+    drawn = draw_with_strategy(logits, "top_p", 0.6, seeded(0, "cpu"))
+    assert set(drawn.tolist()) == {0, 1}
+    assert float((drawn == 0).float().mean()) == pytest.approx(0.625, abs=0.03)
+
+
+def test_top_k_keeps_k() -> None:
+    logits = torch.tensor([[0.1, 0.5, 0.4]]).log().expand(500, 3)
+    assert set(draw_with_strategy(logits, "top_k", 2, seeded(0, "cpu")).tolist()) == {1, 2}
+    assert set(draw_with_strategy(logits, "top_k", 1, seeded(0, "cpu")).tolist()) == {1}

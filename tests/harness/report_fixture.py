@@ -1,0 +1,235 @@
+"""A made-up finished run for tests of the report. Every figure is invented by formula: nothing here was measured."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.report import ReportData
+
+METRICS = {  # name: (unit, better)
+    "gen_ppl": ("perplexity/judge token", "lower"),
+    "unigram_entropy": ("nats/token", "none"),
+    "toy_valid_sentences": ("share", "higher"),
+    "distinct_2": ("share", "none"),
+    "mauve": ("score", "higher"),
+}
+TEXT = "the small cat that sees a green bird in every old garden sings to two dogs near my house ."
+WORDS = TEXT.split()
+
+
+def synthetic_run(
+    models: tuple[str, ...] = ("nanodd", "radd"),
+    steps: tuple[int, ...] = (4, 16, 64),
+    schedulers: tuple[str, ...] = ("ancestral", "confidence"),
+    kind: str = "tiny",
+    samples: int = 6,
+) -> ReportData:
+    """A run with controls, one failed point, one scheduler that equals another, likelihood rows and samples."""
+    rows = [_point(m, i, s, n, kind) for i, m in enumerate(models) for s in schedulers for n in steps]
+    rows += [_control(name, ppl) for name, ppl in (("data", 9.1), ("unigram", 118.0), ("bigram", 21.5))]
+    rows += [_likelihood(m, 0.62 + 0.02 * i, "upper_bound", kind) for i, m in enumerate(models)]
+    rows += [_likelihood("bigram", 0.97, "exact", "none")]
+    rows[1] |= {"status": "failed", "reason": "out_of_memory", "message": "needed 12 GiB, 8 GiB were free"}
+    for column in [c for c in rows[1] if c in METRICS or c.endswith(("_low", "_high")) or "second" in c or "nfe" in c]:
+        rows[1][column] = None
+    rows.append(_same_as(models[-1], steps[0], schedulers[0], kind))
+    done = [r for r in rows if r["kind"] == "generate" and r["status"] == "done"]
+    return ReportData(
+        run="synthetic",
+        command=f"tdbench bench model={','.join(models)} steps=4,16,64 judge=some/folder run=synthetic",
+        created="2026-01-02 03:04 UTC",
+        table=pd.DataFrame(rows),
+        samples={r["fingerprint"]: [_sample(r, i) for i in range(samples)] for r in done},
+        environment={
+            "python": "3.11.9",
+            "torch": "2.13.0",
+            "cpu": "Invented CPU, 2 cores",
+            "gpu": None,
+            "git": {"dirty": True},
+        },
+        benchmark={
+            "name": "toy",
+            "version": 1,
+            "entropy_rate_nats_per_token": 1.816,
+        },
+        scores=_scores(rows),
+        cards={
+            m: {"title": m.upper(), "upstream": {"licence": "MIT", "commit": "0" * 40}, "caveats": ["invented"]}
+            for m in models
+        },
+    )
+
+
+def _base(model: str, role: str, weights: str, **more: Any) -> dict[str, Any]:
+    row = {
+        "model": model,
+        "role": role,
+        "checkpoint": "none" if role == "control" else weights,
+        "checkpoint_kind": "none" if role == "control" else weights,
+        "engine": "native",
+        "runtime": "local",
+        "benchmark": "toy",
+        "seed": 0,
+        "batch_size": 64,
+        "device": "cpu",
+        "dtype": "float32",
+        "status": "done",
+        "job": f"{model}-job",
+        "reason": None,
+        "message": None,
+        "same_as": None,
+        "notes": [],
+    }
+    row |= more
+    row["fingerprint"] = f"{abs(hash_of(model, row.get('scheduler'), row.get('steps'), row.get('estimator'))):016x}"
+    return row
+
+
+def hash_of(*parts: Any) -> int:
+    """A small stable hash (Python's own differs between processes)."""
+    value = 7
+    for character in "|".join(map(str, parts)):
+        value = (value * 131 + ord(character)) % (1 << 60)
+    return value
+
+
+def _point(model: str, number: int, scheduler: str, steps: int, kind: str) -> dict[str, Any]:
+    quality = 1 - math.exp(-steps / (18 + 5 * number)) * (0.95 if scheduler == "ancestral" else 0.9)
+    row = _base(
+        model,
+        "model",
+        kind,
+        kind="generate",
+        task="unconditional",
+        scheduler=scheduler,
+        steps=steps,
+        options={"temperature": 1.0, "sampling_dtype": "float64"},
+        samples=1024,
+        samples_done=1024,
+        length=64,
+        nfe_mean=steps * 0.93,
+        nfe_min=steps - 1,
+        nfe_max=steps,
+        seconds_median=0.021 * steps,
+        seconds_q1=0.020 * steps,
+        seconds_q3=0.023 * steps,
+        batches=16,
+        seconds_total=0.34 * steps,
+        network_seconds_total=0.31 * steps,
+        seconds_per_sequence=0.00033 * steps * (1 + 0.15 * number),
+        tokens_per_second=190_000 / steps,
+        sequences_per_second=3_000 / steps,
+        load_seconds=0.8,
+        first_call_seconds=0.05,
+        warmup_seconds=0.061,
+        peak_memory_bytes=310_000_000,
+        parameters=370_000,
+    )
+    return row | _figures(
+        10 + 60 * (1 - quality) * (0.8 if scheduler == "confidence" else 1), 3.6 + 0.2 * quality, 0.9 * quality
+    )
+
+
+def _figures(ppl: float, entropy: float, valid: float) -> dict[str, Any]:
+    values = {"gen_ppl": ppl, "unigram_entropy": entropy, "toy_valid_sentences": valid, "distinct_2": 0.4 + valid / 3}
+    out: dict[str, Any] = {"mauve": None, "mauve_low": None, "mauve_high": None}
+    out["mauve_reason"] = "MAUVE needs at least 1,000 samples a side, there are 256 references"
+    for name, value in values.items():
+        out |= {name: value, f"{name}_low": value * 0.97, f"{name}_high": value * 1.03, f"{name}_reason": None}
+    return out
+
+
+def _control(name: str, ppl: float) -> dict[str, Any]:
+    more = {
+        "kind": "generate",
+        "task": "unconditional",
+        "scheduler": "control",
+        "steps": None,
+        "samples": 1024,
+        "samples_done": 1024,
+    }
+    row = _base(name, "control", "none", **more, options={}, length=64, nfe_mean=0.0, seconds_per_sequence=1e-5)
+    return row | _figures(ppl, 3.95, {"data": 0.999, "bigram": 0.21}.get(name, 0.001))
+
+
+def _likelihood(model: str, bits: float, bound: str, kind: str) -> dict[str, Any]:
+    nats = bits * 5.1 * math.log(2)
+    role = "control" if kind == "none" else "model"
+    more = {
+        "kind": "likelihood",
+        "task": None,
+        "scheduler": None,
+        "steps": None,
+        "estimator": "dce" if bound != "exact" else "exact",
+    }
+    figures = {
+        "nats_per_token": nats,
+        "bits_per_token": bits * 5.1,
+        "bits_per_byte": bits,
+        "perplexity": math.exp(nats),
+    }
+    row = _base(model, role, kind, **more, options={"draws": 16}, samples=128, samples_done=128, nfe_mean=16.0)
+    sizes = {
+        "tokens": 8192,
+        "bytes": 41_800,
+        "chars": 41_800,
+        "words": 8192,
+        "nats": nats * 8192,
+        "bits_per_char": bits,
+    }
+    error = 0.0 if bound == "exact" else 0.008
+    interval = {"bits_per_byte_low": bits - 0.006, "bits_per_byte_high": bits + 0.006}
+    return row | figures | sizes | interval | {"bound": bound, "standard_error": error, "seconds_per_sequence": 0.01}
+
+
+def _same_as(model: str, steps: int, other: str, kind: str) -> dict[str, Any]:
+    more = {
+        "kind": "generate",
+        "task": "unconditional",
+        "scheduler": "euler",
+        "steps": steps,
+        "options": {},
+        "samples": 1024,
+    }
+    return _base(model, "model", kind, **more) | {"status": "same_as", "same_as": other}
+
+
+def _sample(row: dict[str, Any], index: int) -> dict[str, Any]:
+    generator = np.random.default_rng(hash_of(row["fingerprint"], index))
+    words = [WORDS[i] for i in generator.integers(0, len(WORDS), 64)]
+    if (row["steps"] or 99) < 10:
+        words[5:13] = words[20:24] * 2
+        words[30] = "\u2588"
+    return {"index": index, "text": " ".join(words), "nfe": row["steps"]}
+
+
+def _scores(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    judge = {
+        "judge": "gpt2/tiny",
+        "judge_sha256": "ab" * 32,
+        "window": 64,
+        "bos": True,
+        "aggregation": "token-weighted",
+    }
+    return pd.DataFrame(
+        {
+            "point": row["fingerprint"],
+            "metric": name,
+            "version": "1",
+            "settings": judge if name == "gen_ppl" else {"bootstrap": 1000},
+            "value": row[name],
+            "low": row[f"{name}_low"],
+            "high": row[f"{name}_high"],
+            "unit": unit,
+            "better": better,
+            "reason": row.get(f"{name}_reason"),
+            "detail": {"n": 1024},
+        }
+        for row in rows
+        if row["kind"] == "generate" and row["status"] == "done"
+        for name, (unit, better) in METRICS.items()
+    )

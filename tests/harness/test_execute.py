@@ -1,0 +1,198 @@
+"""The worker as a real process, with a model that fails on demand."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from harness.execute import Settings, execute
+from harness.progress import Progress
+from harness.worker.jsonl import read_lines
+from harness.worker.run import batch_seed, failure_reason
+from tests.harness.conftest import make_job, make_point
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(store, points, time_limit=None, **job):
+    plan = SimpleNamespace(jobs=[make_job(points, **job)], benchmark=SimpleNamespace(name="toy"))
+    store.write_plan({"points": points, "config": {}, "command": "test"})
+    shown = io.StringIO()
+    outcome = execute(store, plan, Settings(1, 1, time_limit), Progress(shown))
+    return outcome, shown.getvalue()
+
+
+def test_a_point_is_cut_in_batches_measured_and_stored(store):
+    point = make_point(steps=3)
+    outcome, shown = run(store, [point])
+    assert not outcome.failed
+    lines = store.batches()[point["fingerprint"]]
+    assert [len(line["samples"]) for line in lines] == [4, 4, 2]
+    assert [s["index"] for s in store.samples(point["fingerprint"])] == list(range(10))
+    first = lines[0]
+    assert first["seconds"] >= first["network_seconds"] > 0
+    assert first["evaluations"] == 12
+    assert first["network_calls"] == 3
+    assert first["peak_memory_bytes"] > 1 << 20
+    row = store.rows()[point["fingerprint"]]
+    assert row["status"] == "done"
+    assert row["notes"] == ["made of nothing"]
+    assert len(row["warmup_seconds"]) == 1
+    session = store.sessions()[first["session"]]
+    assert session["parameters"] == 7
+    assert session["environment"]["threads"] == 1
+    assert "shaky fine steps=3" in shown
+
+
+def test_batches_are_seeded_by_seed_and_index_alone(store):
+    points = [make_point(steps=2), make_point(steps=5), make_point(steps=2, seed=1)]
+    run(store, points)
+    texts = [[s["text"] for s in store.samples(p["fingerprint"])] for p in points]
+    assert texts[0] == texts[1]
+    assert texts[0] != texts[2]
+    assert f"w {batch_seed(0, 1)} 0 ." in texts[0]
+
+
+def test_each_kind_of_failure_is_a_row_and_the_others_go_on(store):
+    kinds = {"raises": "exception", "starved": "out_of_memory", "refused": "bad_request", "full": "disk_full"}
+    kinds["killed"] = "killed"
+    points = [make_point(name) for name in kinds] + [make_point("fine")]
+    outcome, shown = run(store, points)
+    rows = store.rows()
+    assert {name: rows[make_point(name)["fingerprint"]]["reason"] for name in kinds} == kinds
+    assert rows[points[-1]["fingerprint"]]["status"] == "done"
+    assert len(outcome.failed) == len(kinds)
+    assert rows[make_point("raises")["fingerprint"]]["message"] == "ValueError: a bad day"
+    assert "SIGKILL" in rows[make_point("killed")["fingerprint"]]["message"]
+    assert "out of memory" in rows[make_point("killed")["fingerprint"]]["message"]
+    assert "Traceback" not in shown
+    log = (store.job_folder("shaky-1") / "worker.log").read_text()
+    assert "with details" in log, "the whole traceback must be in the log"
+
+
+def test_a_failed_point_keeps_its_finished_batches_and_is_tried_again(store):
+    point = make_point("raises", samples=20)
+    run(store, [point])
+    done = len(store.batches()[point["fingerprint"]])
+    assert 0 < done < 5
+    outcome, _ = run(store, [point])
+    assert len(store.batches()[point["fingerprint"]]) > done
+    assert len(outcome.failed) == 1
+
+
+def test_nothing_finished_is_computed_twice(store):
+    points = [make_point(), make_point(steps=5)]
+    run(store, points)
+    before = (store.job_folder("shaky-1") / "batches.jsonl").read_bytes()
+    run(store, points)
+    assert (store.job_folder("shaky-1") / "batches.jsonl").read_bytes() == before
+    assert len(store.sessions()) == 1, "a finished job must not even load its model"
+
+
+def test_time_limit(store):
+    began = time.monotonic()
+    outcome, _ = run(store, [make_point("slow"), make_point("fine")], time_limit=4.0)
+    assert outcome.failed[0]["reason"] == "time_limit"
+    assert "4 s" in outcome.failed[0]["message"]
+    assert store.rows()[make_point("fine")["fingerprint"]]["status"] == "done"
+    assert time.monotonic() - began < 50
+
+
+def test_bad_checkpoint_fails_its_points_in_one_sentence(store, tmp_path):
+    (tmp_path / "empty").mkdir()
+    points = [make_point(), make_point(steps=4)]
+    outcome, _ = run(store, points, checkpoint=tmp_path / "empty")
+    assert len(outcome.bad_checkpoints) == 1
+    assert "holds no shaky model" in outcome.bad_checkpoints[0]
+    assert {row["reason"] for row in store.rows().values()} == {"bad_checkpoint"}
+
+
+def test_a_worker_that_cannot_start_fails_its_points(store):
+    job = make_job([make_point()])
+    broken = type(job)(job.name, "tests.fakes.nothing.adapter", job.load, job.points)
+    store.write_plan({"points": job.points, "config": {}, "command": "test"})
+    plan = SimpleNamespace(jobs=[broken], benchmark=SimpleNamespace(name="toy"))
+    outcome = execute(store, plan, Settings(1, 1, None), Progress(io.StringIO()))
+    assert outcome.failed[0]["reason"] == "exception"
+    assert "tests.fakes.nothing" in outcome.failed[0]["message"]
+
+
+def test_the_same_algorithm_under_two_names_is_run_once(store):
+    points = [make_point("fine"), make_point("twin"), make_point("twin", steps=7)]
+    run(store, points)
+    rows = store.rows()
+    assert rows[points[1]["fingerprint"]]["status"] == "same_as"
+    assert rows[points[1]["fingerprint"]]["same_as"] == points[0]["fingerprint"]
+    assert rows[points[2]["fingerprint"]]["status"] == "done", "without its twin in the sweep it must run"
+
+
+def test_likelihood_points(store):
+    point = make_point(None, None, kind="likelihood", estimator="exact", task=None, options={})
+    missing = make_point(None, 0, kind="likelihood", estimator="none", task=None, options={})
+    run(store, [point, missing])
+    figures = [f for line in store.batches()[point["fingerprint"]] for f in line["likelihoods"]]
+    assert len(figures) == 10
+    assert figures[3] | {"nats": 15.0} == figures[3] | {"nats": float(len("text number 3 ."))}
+    assert figures[3]["words"] == 4
+    assert figures[3]["nfe"] == 1
+    row = store.rows()[missing["fingerprint"]]
+    assert (row["status"], row["message"]) == ("not_available", "shaky has no such figure")
+
+
+def test_prompts_reach_the_model(store):
+    point = make_point(task="prefix", samples=3)
+    run(store, [point])
+    assert [s["text"] for s in store.samples(point["fingerprint"])] == ["p0 w", "p1 w", "p2 w"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.0, 0.3])
+def test_a_killed_run_is_continued_and_loses_nothing(store, delay):
+    """SIGKILL to the host at an arbitrary moment: the worker must end too, and the next run must finish the rest once."""
+    point = make_point(samples=4000, batch_size=2)
+    script = (
+        "import sys, types\n"
+        "from pathlib import Path\n"
+        "from harness.store import RunStore\n"
+        "from tests.harness import test_execute as t\n"
+        f"t.run(RunStore(Path({str(store.folder)!r})), [{point!r}])\n"
+    )
+    host = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    path = store.job_folder("shaky-1") / "batches.jsonl"
+    while not path.exists() or path.stat().st_size < 2000:
+        time.sleep(0.02)
+        assert host.poll() is None
+    time.sleep(delay)
+    host.send_signal(signal.SIGKILL)
+    host.wait()
+    _wait_until_quiet(path)
+    with open(path, "ab") as file:
+        file.write(b'{"point": "half a li')
+    finished = {line["batch"] for line in read_lines(path)}
+    assert 0 < len(finished) < 2000
+    run(store, [point])
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    assert len(lines) == len({line["batch"] for line in lines}) == 2000
+    assert len(store.samples(point["fingerprint"])) == 4000
+
+
+def _wait_until_quiet(path: Path) -> None:
+    size = -1
+    while size != path.stat().st_size:
+        size = path.stat().st_size
+        time.sleep(1.0)
+
+
+def test_failure_reasons_of_allocators():
+    error = RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: you tried to allocate")
+    assert failure_reason(error) == "out_of_memory"
+    assert failure_reason(RuntimeError("shape mismatch")) == "exception"
