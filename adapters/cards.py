@@ -33,6 +33,7 @@ class SchedulerCard:
             the model's own number, `fixed_steps`).
         max_steps: largest accepted step count: a number, "length", or None.
         options: accepted options with their defaults.
+        tasks: accepted tasks; empty for all tasks of the model.
         family: False for a sampler that only this model has.
     """
 
@@ -41,6 +42,7 @@ class SchedulerCard:
     steps: str = "any"
     max_steps: int | str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    tasks: list[str] = field(default_factory=list)
     family: bool = True
 
 

@@ -9,6 +9,9 @@ from typing import Any
 
 import tokenizers
 
+#: Where `adapters.tokenizers.load_tokenizer("folder", ...)` looks; named here too because that module brings torch.
+TOKENIZER_FILE = "tokenizer.json"
+
 
 @dataclass(frozen=True)
 class SourceRequest:

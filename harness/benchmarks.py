@@ -1,12 +1,12 @@
 """Benchmarks: one YAML each below `benchmarks/`, and the data they give to a run.
 
-    <folder>/train.txt         running training text
-             heldout.txt       running held-out text, to watch a training by
-             references.jsonl  {"text"}: held-out windows for likelihoods and as references
-             prompts.jsonl     {"prefix", "suffix", "reference"}: the same windows, cut for the tasks, in the same order
-             data.jsonl        {"text"}: a second held-out set, what the `data` control gives
-             tokenizer.json    where the text has a tokenizer of its own
-             benchmark.json    facts and digests, written last
+<folder>/train.txt         running training text
+         heldout.txt       running held-out text, to watch a training by
+         references.jsonl  {"text"}: held-out windows for likelihoods and as references
+         prompts.jsonl     {"prefix", "suffix", "reference"}: the same windows, cut for the tasks, in the same order
+         data.jsonl        {"text"}: a second held-out set, what the `data` control gives
+         tokenizer.json    where the text has a tokenizer of its own
+         benchmark.json    facts and digests, written last
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from typing import Any
 import tokenizers
 import yaml
 
-from adapters.tokenizers import FILE_NAME
-from benchmarks.base import Source, SourceRequest
+from benchmarks.base import TOKENIZER_FILE, Source, SourceRequest
 from harness.errors import UserError, unknown
 from harness.worker.jsonl import write_json, write_text
 
@@ -170,7 +169,7 @@ def _contents(source: Source) -> dict[str, str]:
         "data.jsonl": _lines({"text": window.text} for window in source.data),
     }
     if isinstance(source.tokenizer, tokenizers.Tokenizer):
-        files[FILE_NAME] = source.tokenizer.to_str(pretty=True)
+        files[TOKENIZER_FILE] = source.tokenizer.to_str(pretty=True)
     return files
 
 

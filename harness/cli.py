@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from harness import commands
 from harness.config import BenchConfig, ReportConfig, ScoreConfig, describe
 from harness.errors import UserError
-from harness.training.trainer import TrainConfig
+from harness.training.config import TrainConfig
 
 EXIT_OK, EXIT_FAILED_POINTS, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 

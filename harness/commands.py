@@ -13,6 +13,7 @@ from harness import provenance
 from harness.benchmarks import Benchmark, all_benchmarks, get_benchmark, prepare
 from harness.config import BenchConfig, ReportConfig, ScoreConfig, build, folder
 from harness.execute import Outcome, Settings, execute
+from harness.metrics import get_metric
 from harness.plan import make_plan, run_name, threads
 from harness.progress import Progress
 from harness.store import RunStore
@@ -28,7 +29,10 @@ def bench(words: list[str]) -> int:
     """Plan, run, score, report. Exit code 0, 1 for failed points, 2 for a checkpoint that cannot be used."""
     config = build(BenchConfig, words)
     benchmark = get_benchmark(config.benchmark)
-    make_plan(config)  # every name and number is checked before anything is written
+    # Every name and number is checked before anything is written.
+    make_plan(config)
+    for name in [] if config.metrics == ["default"] else config.metrics:
+        get_metric(name)
     store = RunStore(folder(config.results) / run_name(config))
     with store.locked():
         outcome = _generate(config, benchmark, store)
@@ -68,9 +72,10 @@ def _generate(config: BenchConfig, benchmark: Benchmark, store: RunStore) -> Out
 
 
 def _exit_code(outcome: Outcome) -> int:
-    for message in outcome.bad_checkpoints:
+    refused = [row["message"] for row in outcome.failed if row["reason"] in ("bad_request", "bad_checkpoint")]
+    for message in dict.fromkeys(refused):
         print(f"tdbench: {message}", file=sys.stderr)
-    if outcome.bad_checkpoints:
+    if refused:
         return 2
     if outcome.failed:
         print(f"tdbench: {len(outcome.failed)} points failed; the same command tries them again.", file=sys.stderr)
@@ -109,8 +114,8 @@ def _report(store: RunStore, reports: Path) -> Path:
 
 def train(words: list[str]) -> int:
     """Train a small checkpoint."""
-    from harness.training.trainer import TrainConfig
-    from harness.training.trainer import train as run_training
+    from harness.training.config import TrainConfig
+    from harness.training.trainer import train as run_training  # brings torch
 
     run_training(build(TrainConfig, words))
     return 0

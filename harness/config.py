@@ -144,7 +144,9 @@ def build(config_class: type[C], words: list[str]) -> C:
             raise UserError(f"'{word}' is not of the form key=value. Keys: {', '.join(known)}.")
         if key.split(".")[0] not in known:
             raise unknown("setting", key, known)
-        overrides.append(f"{key}=[{value}]" if "," in value and value[0] not in "[{\"'" else word)
+        bare_list = "," in value and value[0] not in "[{\"'"
+        # "++": keys were checked above, and new keys inside a mapping (options, checkpoint) are meant.
+        overrides.append(f"++{key}=[{value}]" if bare_list else f"++{word}")
     store = ConfigStore.instance()
     store.store(name=config_class.__name__, node=config_class)
     try:

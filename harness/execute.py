@@ -22,11 +22,9 @@ class Outcome:
 
     Attributes:
         failed: rows of failed points.
-        bad_checkpoints: one sentence a checkpoint that could not be loaded.
     """
 
     failed: list[Record] = field(default_factory=list)
-    bad_checkpoints: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,6 @@ class _JobRunner:
             self.outcome.failed.append(row)
 
     def _bad_checkpoint(self, message: str) -> None:
-        self.outcome.bad_checkpoints.append(message)
         for point in _unfinished(self.folder, self.job):
             self._fail(point["fingerprint"], "bad_checkpoint", message)
 

@@ -175,6 +175,8 @@ class _PointBuilder:
     def _generate_points(self) -> Iterator[Record]:
         for task in self._tasks():
             for scheduler in self._schedulers():
+                if scheduler.tasks and task not in scheduler.tasks:
+                    raise UserError(f"{scheduler.name} of {self.card.name} has no task '{task}', only {', '.join(scheduler.tasks)}.")
                 for steps in self._steps(scheduler):
                     for seed in self.config.seeds:
                         base = self._base("generate")

@@ -14,7 +14,7 @@ import psutil
 
 from harness import __version__
 from harness.store import Record
-from harness.worker.measure import cpu_name
+from harness.worker.machine import cpu_name
 
 PACKAGES = ("torch", "numpy", "pandas", "transformers", "tokenizers", "sacrebleu", "mauve-text", "hydra-core")
 

@@ -167,6 +167,7 @@ class _Scorer:
     def _compute(self, metric: Metric, data: ScoreInput, point: Record) -> Score:
         try:
             result = metric.score(data)
+            json.dumps(dict(result.detail), allow_nan=False)  # a detail that is no JSON is a fault of the metric too
         except UserError as error:
             return missing(str(error))
         except Exception as error:  # the boundary of a metric: whatever breaks inside is a row, and the others go on
@@ -174,8 +175,9 @@ class _Scorer:
             with open(self._store.folder / ERROR_LOG, "a", encoding="utf-8") as log:
                 log.write(f"{metric.name} of {describe(point)} ({point['fingerprint']})\n{traceback.format_exc()}\n")
             return missing(f"exception: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
-        if result.value is not None and not math.isfinite(result.value):
-            return missing(f"the figure is not a finite number: {result.value}")
+        figures = (result.value, result.low, result.high)
+        if any(figure is not None and not math.isfinite(figure) for figure in figures):
+            return missing(f"the figure or its interval is not a finite number: {result.value}")
         return result
 
     def _judge(self, facts: Record) -> tuple[Judge | None, str | None]:

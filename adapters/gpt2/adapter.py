@@ -60,15 +60,15 @@ class Gpt2Model(Model):
         size = int(network.config.vocab_size)
         if not size - 1 <= tokenizer.vocab_size <= size:
             raise AdapterError(
-                f"the tokenizer has {tokenizer.vocab_size} ids but the network was trained on {size}; name the right one"
+                f"the tokenizer has {tokenizer.vocab_size} ids but the network knows {size}; name the right one"
             )
         self._network = network
         self._tokenizer = tokenizer
         self._bos = bos
         self._device = device
         self._counted = CountedNetwork(self._logits, device)
-        self.max_length = int(network.config.n_positions)
-        self.default_length = self.max_length
+        self._window = int(network.config.n_positions)
+        self.max_length = self.default_length = self._window
         self.parameter_count = sum(p.numel() for p in network.parameters())
 
     @property
@@ -83,16 +83,20 @@ class Gpt2Model(Model):
     def check(self, request: GenerateRequest) -> None:
         """Raise `AdapterError` where `generate(request)` could not be met."""
         if request.task not in TASKS:
-            raise AdapterError(f"task '{request.task}' is not one of {', '.join(TASKS)}: this model writes left to right")
+            raise AdapterError(
+                f"task '{request.task}' is not one of {', '.join(TASKS)}: this model writes left to right"
+            )
         if request.scheduler != SCHEDULER:
             raise AdapterError(f"scheduler '{request.scheduler}' is not one of {SCHEDULER}")
-        if not 1 <= request.length <= self.max_length:
-            raise AdapterError(f"length {request.length} is outside 1..{self.max_length}, what this checkpoint was made for")
+        if not 1 <= request.length <= self._window:
+            raise AdapterError(
+                f"length {request.length} is outside 1..{self._window}, what this checkpoint was made for"
+            )
         DrawOptions.of(request.options)
 
     @torch.inference_mode()
     def generate(self, request: GenerateRequest) -> GenerateResult:
-        """One batch, left to right. Prompts of different length share their calls: the longer ones overrule the draw."""
+        """One batch, left to right. Prompts of different length share calls: a given token overrules a drawn one."""
         self.check(request)
         tokens, given = self._start(request)
         options = DrawOptions.of(request.options)
@@ -140,8 +144,10 @@ class Gpt2Model(Model):
 
     @torch.inference_mode()
     def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
-        """-log p by the chain rule, in nats. A text longer than the model's length is read in windows side by side, each
-        from the start token on."""
+        """-log p by the chain rule, in nats.
+
+        A text longer than the model's window is read in windows side by side, each from the start token on.
+        """
         if request.estimator != ESTIMATOR:
             raise AdapterError(f"estimator '{request.estimator}' is not one of {ESTIMATOR}")
         nats = [0.0] * len(request.texts)
@@ -150,8 +156,8 @@ class Gpt2Model(Model):
         windows: dict[int, list[tuple[int, list[int]]]] = {}
         for row, text in enumerate(request.texts):
             ids = self._tokenizer.encode(text)
-            for start in range(0, len(ids), self.max_length):
-                window = ids[start : start + self.max_length]
+            for start in range(0, len(ids), self._window):
+                window = ids[start : start + self._window]
                 windows.setdefault(len(window), []).append((row, window))
         for length, batch in sorted(windows.items()):
             self._counted.reset(len(batch))

@@ -49,9 +49,9 @@ def load_network(folder: Path, device: str, dtype: str) -> GPT2LMHeadModel:
     if wrong:
         # transformers would fill these with random numbers.
         raise CheckpointError(
-            f"checkpoint {folder} holds another model's weights: {len(wrong)} GPT-2 tensors are missing ({wrong[0]}, ...)."
+            f"checkpoint {folder} holds another model's weights: {len(wrong)} GPT-2 tensors missing, {wrong[0]} first."
         )
-    return network.to(device).eval()  # type: ignore[arg-type, no-any-return]
+    return network.to(device).eval()
 
 
 def start_token(network: GPT2LMHeadModel, folder: Path) -> int:

@@ -62,22 +62,3 @@ def judge_window(text: str) -> WindowVerdict:
 def judge_windows(texts: Sequence[str]) -> list[WindowVerdict]:
     """The verdict on each text."""
     return [judge_window(text) for text in texts]
-
-
-def valid_share(verdicts: Sequence[WindowVerdict]) -> float | None:
-    """Share of complete sentences that are in the language, None without texts."""
-    return _ratio(sum(v.valid for v in verdicts), sum(v.sentences for v in verdicts))
-
-
-def valid_token_share(verdicts: Sequence[WindowVerdict]) -> float | None:
-    """Share of the words of complete sentences that are in valid ones, None without words."""
-    return _ratio(sum(v.tokens_in_valid for v in verdicts), sum(v.tokens_in_sentences for v in verdicts))
-
-
-def valid_nats_per_token(verdicts: Sequence[WindowVerdict]) -> float | None:
-    """Mean true -ln p of valid sentences in nats per word, None where no sentence is valid."""
-    return _ratio(sum(v.nll_valid_nats for v in verdicts), sum(v.tokens_in_valid for v in verdicts))
-
-
-def _ratio(part: float, whole: float) -> float | None:
-    return part / whole if whole else None

@@ -12,6 +12,8 @@ from benchmarks.toy.grammar import Grammar, GrammarError, Symbols
 
 GRAMMAR_FILE = Path(__file__).with_name("grammar.txt")
 _VARIABLE = re.compile(r"\$(\w+)")
+#: A probability, then symbols.
+_OPTION = re.compile(r"([0-9]+\.?[0-9]*)((?:\s+\S+)*)")
 
 
 @cache
@@ -60,14 +62,17 @@ def _instances(line: str, table: Iterable[dict[str, str]]) -> list[str]:
 
 def _rule(line: str) -> tuple[str, list[tuple[float, Symbols]]]:
     name, colon, body = line.partition(":")
-    kind, *words = body.split()
-    if not colon or name.split() != [name]:
+    words = body.split()
+    if not colon or not words or name.split() != [name]:
         raise GrammarError(f"not a rule: {line}")
-    if kind == "zipf":
+    if words[0] == "zipf":
+        words = words[1:]
         total = math.fsum(1 / rank for rank in range(1, len(words) + 1))
         return name, [(1 / rank / total, (word,)) for rank, word in enumerate(words, start=1)]
     options = []
     for option in body.split("|"):
-        probability, *symbols = option.split()
-        options.append((float(probability), tuple(symbols)))
+        match = _OPTION.fullmatch(option.strip())
+        if match is None:
+            raise GrammarError(f"not a rule: {line}")
+        options.append((float(match[1]), tuple(match[2].split())))
     return name, options

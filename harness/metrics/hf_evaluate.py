@@ -7,6 +7,7 @@ offline.
 from __future__ import annotations
 
 import importlib.util
+import math
 import numbers
 from collections.abc import Mapping
 from functools import cache, partial
@@ -71,13 +72,14 @@ def _load(target: str) -> Any:
 
 
 def _pick(result: Mapping[str, Any], key: str) -> Score:
-    """The figure named `key`, or the only one there is."""
-    figures = {name: float(value) for name, value in result.items() if isinstance(value, numbers.Real)}
+    """The finite figure named `key`, or the only one there is."""
+    numeric = {name: float(value) for name, value in result.items() if isinstance(value, numbers.Real)}
+    figures = {name: value for name, value in numeric.items() if math.isfinite(value)}
     if key not in figures and len(figures) == 1:
         key = next(iter(figures))
     if key not in figures:
         known = ", ".join(figures) or "none"
-        return missing(f"the metric gives no single figure '{key}': name one with #KEY, of {known}")
+        return missing(f"the metric gives no finite figure '{key}': name one with #KEY, of {known}")
     return Score(figures[key], detail={"figure": key, "figures": figures})
 
 

@@ -229,12 +229,14 @@ def _find_folder(name: str) -> Path:
 
     try:
         return Path(snapshot_download(name, allow_patterns=[*_FILES, "*.safetensors"]))
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"the judge '{name}' is no folder here and could not be had from the Hugging Face Hub ({reason}). "
-            "Give a folder with config.json, model.safetensors and tokenizer.json."
-        ) from None
+    except HFValidationError:  # a path, not a name
+        reason = "it is no name of a model there"
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        reason = _first_line(error)
+    raise UserError(
+        f"the judge '{name}' is no folder here and could not be had from the Hugging Face Hub ({reason}). "
+        "Give a folder with config.json, model.safetensors and tokenizer.json."
+    )
 
 
 def _load_model(name: str, folder: Path) -> Any:
@@ -248,9 +250,8 @@ def _load_model(name: str, folder: Path) -> Any:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"the judge '{name}' cannot be loaded from {folder}: {reason}") from None
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"the judge '{name}' cannot be loaded from {folder}: {_first_line(error)}") from None
     if report["missing_keys"]:
         # transformers would fill them with random numbers, which is a figure of nothing.
         first = ", ".join(sorted(report["missing_keys"])[:3])
@@ -265,3 +266,8 @@ def _digest(files: Sequence[Path]) -> str:
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

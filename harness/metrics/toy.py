@@ -65,12 +65,15 @@ METRICS = (
         better="higher",
         needs=frozenset(),
         compute=partial(
-            toy_ratio, part=lambda v: v.tokens_in_valid, whole=lambda v: v.tokens_in_sentences, empty="no text has a word"
+            toy_ratio,
+            part=lambda v: v.tokens_in_valid,
+            whole=lambda v: v.tokens_in_sentences,
+            empty="no text has a word",
         ),
         summary="share of the words of complete sentences that are in valid ones",
     ),
     Metric(
-        name="toy_true_nll",
+        name="toy_nll",
         version=1,
         unit="nats/token",
         better="none",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -29,7 +30,7 @@ def report_data(store: RunStore) -> ReportData:
         created=plan["created"],
         table=table(store),
         samples={point: _first_samples(batches) for point, batches in lines.items()},
-        environment=_environment(store),
+        environment=_environment(store, lines),
         benchmark=_facts(store),
         scores=pd.DataFrame(scores),
         cards={name: card_summary(known[name]) for name in model_names(store.points()) if name in known},
@@ -55,14 +56,15 @@ def _first_samples(batches: list[Record]) -> list[Record]:
     return sorted(samples, key=lambda sample: int(sample["index"]))[:SAMPLES]
 
 
-def _environment(store: RunStore) -> dict[str, Any]:
+def _environment(store: RunStore, lines: Mapping[str, list[Record]]) -> dict[str, Any]:
     """The host's facts, and for each job what its worker adds: versions, device, checkpoint."""
-    host = store.plan["environment"]
+    host, sessions = store.plan["environment"], store.sessions()
     jobs = {}
-    for session in store.sessions().values():
-        facts = {key: value for key, value in session["environment"].items() if host.get(key) != value}
-        own = {"checkpoint_sha256": session.get("checkpoint_sha256"), "parameters": session.get("parameters")}
-        jobs[session.get("job", session["session"])] = facts | own
+    for point in store.points():
+        for line in lines.get(point["fingerprint"], ()):
+            session = sessions.get(line["session"], {})
+            facts = {k: v for k, v in session.get("environment", {}).items() if host.get(k) != v}
+            jobs[point["job"]] = facts | {key: session.get(key) for key in ("checkpoint_sha256", "memory_kind")}
     return {**host, "worker": jobs}
 
 

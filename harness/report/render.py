@@ -83,7 +83,7 @@ def _markdown_file(data: ReportData, rows: list[Row], summary: list[str], tables
         parts += [
             "## Points without figures",
             "",
-            *(f"- {p['what']}: {' '.join(p['why'].split())}" for p in problems),
+            *map(_problem_line, problems),
             "",
         ]
     return "\n".join(parts)

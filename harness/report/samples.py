@@ -28,7 +28,7 @@ def browser(data: ReportData, rows: Sequence[Row], names: Names) -> Browser:
     pass `BUDGET` characters, fewer samples a point are kept, then texts are cut.
     """
     points = [r for r in of_kind(rows, "generate", done=False) if _is_shown(r, data)]
-    texts = {str(r["fingerprint"]): list(data.samples.get(str(r["fingerprint"]), ())) for r in points}
+    texts = {_key(r): list(data.samples.get(_key(r), ())) for r in points}
     limit = max(200, min(_LONGEST, BUDGET // max(1, len(texts))))
     most = max((len(t) for t in texts.values()), default=0)
     keep = next((n for n in range(most, 1, -1) if _size(texts, n, limit) <= BUDGET), min(most, 1))
@@ -41,18 +41,22 @@ def browser(data: ReportData, rows: Sequence[Row], names: Names) -> Browser:
             "label": str(r.get("checkpoint_kind") or "none"),
             "steps": clean(r.get("steps")),
             "seed": clean(r.get("seed")),
-            "why": "" if texts[str(r["fingerprint"])] else why_null(r, ""),
-            "samples": [_sample(s, limit) for s in texts[str(r["fingerprint"])][:keep]],
-            "traces": traces.get(str(r["fingerprint"]), []),
+            "why": "" if texts[_key(r)] else why_null(r, ""),
+            "samples": [_sample(s, limit) for s in texts[_key(r)][:keep]],
+            "traces": traces.get(_key(r), []),
         }
         for r in points
     ]
     return Browser(entries, _note(entries, keep, most, limit))
 
 
+def _key(row: Row) -> str:
+    return str(row.get("fingerprint"))
+
+
 def _is_shown(row: Row, data: ReportData) -> bool:
     """Points with samples, and failed ones, whose place in the row would otherwise be taken by the next step count."""
-    return bool(data.samples.get(str(row.get("fingerprint")))) or (bool(data.samples) and row.get("status") == "failed")
+    return bool(data.samples.get(_key(row))) or (bool(data.samples) and row.get("status") == "failed")
 
 
 def _size(texts: Mapping[str, Sequence[Mapping[str, Any]]], keep: int, limit: int) -> int:

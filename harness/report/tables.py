@@ -201,7 +201,7 @@ def why_null(row: Row, name: str) -> str:
     if row.get(f"{name}_reason"):
         return as_text(row[f"{name}_reason"])
     if status == "failed":
-        return f"the point failed: {as_text(row.get('reason')) or 'reason not recorded'}"
+        return f"the point failed: {as_text(row.get('reason')).replace('_', ' ') or 'reason not recorded'}"
     if status == "not_available":
         return f"not available: {as_text(row.get('message') or row.get('reason')) or 'reason not recorded'}"
     if status in (None, "pending", "partial"):

@@ -30,7 +30,7 @@ class TrainConfig:
     normalize: str = option("text8", "benchmark=text: 'text8' (a-z and space) or 'none'")
     tokenizer: str = option("auto", "'auto' (the benchmark's own), 'text8', 'words' or 'bpe:SIZE'")
     length: Any = option(None, "tokens per window; empty: what the benchmark is made for")
-    size: Any = option({}, "architecture numbers that differ from the card's, as size={hidden: 64, blocks: 4}")
+    size: Any = option(None, "architecture numbers that differ from the card's, as size={hidden: 64, blocks: 4}")
     tokens: Any = option(None, f"budget in tokens [{DEFAULT_TOKENS}]")
     minutes: Any = option(None, "budget in minutes instead: the speed is measured first, then the token count is fixed")
     batch_size: Any = option(None, "windows in one step")
@@ -62,13 +62,13 @@ class TrainConfig:
         if self.normalize not in NORMALIZATIONS:
             raise unknown("normalize", str(self.normalize), NORMALIZATIONS)
         _check_tokenizer(self.tokenizer)
-        if not isinstance(self.size, dict):
+        if self.size is not None and not isinstance(self.size, dict):
             raise UserError(f"size must be a mapping such as {{hidden: 64, blocks: 4}}, got '{self.size}'.")
 
     def command(self) -> str:
         """The command that asks for this training."""
-        words = [f"{f.name}={_word(getattr(self, f.name))}" for f in fields(self) if getattr(self, f.name) != _default(f)]
-        return " ".join(["tdbench train", *words])
+        values = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return " ".join(["tdbench train", *(f"{name}={_word(value)}" for name, value in values.items())])
 
     def binding(self) -> dict[str, Any]:
         """The settings that a resumed training must share."""
@@ -109,7 +109,7 @@ class Recipe:
                 raise UserError(f"{name} must be below 1, got {value}.")
 
     def learning_rate_at(self, step: int, steps: int) -> float:
-        """Linear warm-up to `learning_rate`, then half a cosine down to `min_learning_rate` at the last of `steps` steps."""
+        """Linear warm-up to `learning_rate`, then half a cosine down to `min_learning_rate` at the last step."""
         warmup = min(self.warmup, steps // 10)
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup
@@ -136,15 +136,15 @@ def make_recipe(config: TrainConfig, card: Card, length: int) -> Recipe:
     for key in defaults:
         if key not in names:
             raise unknown(f"key in the 'train' entry of {card.name}'s card", key, names)
-    known = card.train.get("size", {})
-    for key in config.size:
+    known, wanted = card.train.get("size", {}), config.size or {}
+    for key in wanted:
         if key not in known:
             raise unknown(f"size of {card.name}", str(key), known)
     given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
     values = {**defaults, **given}
     if "betas" in values:
         values["betas"] = _pair("betas", values["betas"])
-    return Recipe(length=config.length or length, size={**known, **config.size}, **values)
+    return Recipe(length=config.length or length, size={**known, **wanted}, **values)
 
 
 def _check_tokenizer(name: Any) -> None:
@@ -161,7 +161,8 @@ def _number(name: str, value: Any, least: float = -math.inf, above: float = -mat
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UserError(f"{name} must be a number, got '{value}'.")
     if value < least or value <= above:
-        raise UserError(f"{name} must be {'at least' if value < least else 'above'} {max(least, above):g}, got {value}.")
+        bound = f"at least {least:g}" if value < least else f"above {above:g}"
+        raise UserError(f"{name} must be {bound}, got {value}.")
     return float(value)
 
 
@@ -174,10 +175,6 @@ def _pair(name: str, value: Any) -> tuple[float, float]:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise UserError(f"{name} must be two numbers, got '{value}'.")
     return _number(name, value[0]), _number(name, value[1])
-
-
-def _default(f: Any) -> Any:
-    return f.default_factory() if callable(f.default_factory) else f.default
 
 
 def _word(value: Any) -> str:

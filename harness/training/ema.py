@@ -35,7 +35,7 @@ class MovingAverage:
         average(list(self.shadow.values()), [p.detach() for p in self._parameters.values()], None)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The module's state dict with averaged weights (a tied weight under each of its names); buffers as they are."""
+        """The module's state dict with averaged weights, a tied one under each of its names; buffers as they are."""
         names = {id(parameter): name for name, parameter in self._parameters.items()}
         state = self._module.state_dict(keep_vars=True)
         return {

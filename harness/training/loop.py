@@ -116,9 +116,9 @@ class Training:
 
     def _diverged(self, loss: float) -> None:
         raise UserError(
-            f"the training diverged at step {self.step}: the loss is {loss:.4g} and the gradient no finite number. The last "
-            f"saved state is kept in {self._state_folder}; remove it and start anew with a learning_rate= below "
-            f"{self.recipe.learning_rate:g}."
+            f"the training diverged at step {self.step}: the loss is {loss:.4g} and the gradient no finite number. "
+            f"The last saved state is kept in {self._state_folder}; remove it and start anew with "
+            f"learning_rate= below {self.recipe.learning_rate:g}."
         )
 
     def _add_point(self) -> CurvePoint:
@@ -205,7 +205,7 @@ def _descend(
 ) -> bool:
     """One optimiser step; False, and nothing changed, where the gradient is no finite number."""
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     norm = nn.utils.clip_grad_norm_(parameters, clip)
     if not math.isfinite(float(norm + loss.detach())):
         return False

@@ -52,7 +52,7 @@ def load_state(folder: Path, binding: dict[str, Any], data_digest: str) -> dict[
     other = [f"{key}={saved.get(key)}" for key in sorted({*saved, *binding}) if saved.get(key) != binding.get(key)]
     if other:
         raise UserError(
-            f"{folder} holds an unfinished training with other settings ({', '.join(other)}). Use those to continue it, "
+            f"{folder} holds an unfinished training with other settings ({', '.join(other)}). Use those to continue, "
             "remove the folder to start anew, or choose another with out=."
         )
     if state["data_digest"] != data_digest:

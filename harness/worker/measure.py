@@ -9,6 +9,8 @@ from typing import Any, Dict, Optional
 
 import torch
 
+from harness.worker.machine import cpu_name
+
 
 class PeakMemory:
     """Peak memory between `reset` and `read`, in bytes.
@@ -63,12 +65,3 @@ def environment(device: str) -> Dict[str, Any]:
         facts["gpu_memory_bytes"] = properties.total_memory
         facts["tf32"] = torch.backends.cuda.matmul.allow_tf32
     return facts
-
-
-def cpu_name() -> Optional[str]:
-    """The processor as Linux names it, None where it does not say."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)

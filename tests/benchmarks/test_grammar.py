@@ -18,7 +18,7 @@ def coin() -> Grammar:
 
 def finite() -> Grammar:
     """Six sentences, computed by hand below."""
-    rules = {
+    rules: dict[str, list[tuple[float, tuple[str, ...]]]] = {
         "S": [(0.75, ("the", "N")), (0.25, ("he", "V"))],
         "N": [(0.5, ("dog", "V")), (0.5, ("cat", "V"))],
         "V": [(0.2, ("eats",)), (0.8, ("sleeps",))],
@@ -28,8 +28,8 @@ def finite() -> Grammar:
 
 def test_hand_computed_probabilities() -> None:
     grammar = finite()
-    assert grammar.log_probability("the dog sleeps".split()) == pytest.approx(math.log(0.75 * 0.5 * 0.8))
-    assert grammar.log_probability("he eats".split()) == pytest.approx(math.log(0.25 * 0.2))
+    assert grammar.log_probability(["the", "dog", "sleeps"]) == pytest.approx(math.log(0.75 * 0.5 * 0.8))
+    assert grammar.log_probability(["he", "eats"]) == pytest.approx(math.log(0.25 * 0.2))
 
 
 def test_probabilities_of_a_finite_language_sum_to_one() -> None:
@@ -107,7 +107,7 @@ def test_toy_is_as_large_as_promised() -> None:
     [
         "the dog sleeps .",
         "the dogs behind the house sleep .",
-        "the queen who helps the boys loves herself .",
+        "the queen who helps some boys loves herself .",
         "the queen who the boys help loves herself .",
         "“ tom asks ‘ the king sleeps ’ ” says anna .",
         "the king ( the dog sleeps ) sleeps .",
@@ -127,8 +127,8 @@ def test_toy_accepts(sentence: str) -> None:
         "the dog sleeps . .",
         "the dog sleep .",
         "the dogs behind the house sleeps .",
-        "the queen who helps the boys love herself .",
-        "the queen who helps the boys loves himself .",
+        "the queen who helps some boys love herself .",
+        "the queen who helps some boys loves himself .",
         "the queen who the boys helps loves herself .",
         "the dog who sleeps runs .",
         "“ the king sleeps ’ says anna .",
@@ -174,7 +174,13 @@ def test_notation() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("S 1.0 a", "not a rule"), ("S: 1.0 a\nS: 1.0 b", "twice"), ("@ a\n@ m\nS_$z: 1.0 a", r"unknown variable \$z")],
+    [
+        ("S 1.0 a", "not a rule"),
+        ("S:", "not a rule"),
+        ("S: a 1.0", "not a rule"),
+        ("S: 1.0 a\nS: 1.0 b", "twice"),
+        ("@ a\n@ m\nS_$z: 1.0 a", r"unknown variable \$z"),
+    ],
 )
 def test_bad_notation_is_rejected(text: str, message: str) -> None:
     with pytest.raises(GrammarError, match=message):

@@ -111,8 +111,7 @@ def test_bad_checkpoint_fails_its_points_in_one_sentence(store, tmp_path):
     (tmp_path / "empty").mkdir()
     points = [make_point(), make_point(steps=4)]
     outcome, _ = run(store, points, checkpoint=tmp_path / "empty")
-    assert len(outcome.bad_checkpoints) == 1
-    assert "holds no shaky model" in outcome.bad_checkpoints[0]
+    assert {row["message"] for row in outcome.failed} == {f"{tmp_path / 'empty'} holds no shaky model"}
     assert {row["reason"] for row in store.rows().values()} == {"bad_checkpoint"}
 
 

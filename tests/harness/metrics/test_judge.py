@@ -50,7 +50,7 @@ def test_long_text_slides_by_half_a_window(word_judge: Judge, model: GPT2LMHeadM
     window, stride = 8, 4
     expected = 0.0
     for position in range(1, len(sequence)):
-        # The first window that holds the position starts at the smallest multiple of the stride with start + 8 > position.
+        # The first window that holds it starts at the smallest multiple of the stride with start + 8 > position.
         start = max(0, -(-(position - window + 1) // stride) * stride)
         expected += nats_of(model, sequence[start:position], sequence[position])
     found = word_judge.nll([LONG])[0]

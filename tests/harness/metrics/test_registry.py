@@ -23,7 +23,7 @@ class Share(evaluate.Metric):
 
     def _compute(self, predictions, references):
         same = sum(p == r for p, r in zip(predictions, references))
-        return {"share": same / len(predictions), "count": len(predictions), "note": "text"}
+        return {"share": same / len(predictions), "count": len(predictions), "note": "text", "bad": float("nan")}
 """
 
 
@@ -59,7 +59,8 @@ def test_a_score_has_a_value_or_a_reason() -> None:
 
 
 def test_looking_up_metrics_loads_no_heavy_package() -> None:
-    code = "import sys, harness.metrics; print([m for m in ('torch', 'mauve', 'evaluate', 'transformers') if m in sys.modules])"
+    heavy = ("torch", "mauve", "evaluate", "transformers", "sacrebleu")
+    code = f"import sys, harness.metrics; print([m for m in {heavy} if m in sys.modules])"
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -82,7 +83,7 @@ def test_evaluate_prefers_paired_references_and_takes_a_key(script: str) -> None
 
 def test_evaluate_reasons(script: str, tmp_path: Path) -> None:
     score = get_metric(f"evaluate:{script}#other").score(ScoreInput(["a"], ["a"]))
-    assert score.reason == "the metric gives no single figure 'other': name one with #KEY, of share, count"
+    assert score.reason == "the metric gives no finite figure 'other': name one with #KEY, of share, count"
     score = get_metric(f"evaluate:{script}").score(ScoreInput(["a", "b"], ["a"]))
     assert score.reason == "2 samples but only 1 held-out texts"
     score = get_metric(f"evaluate:{tmp_path}/absent.py").score(ScoreInput(["a"], ["a"]))

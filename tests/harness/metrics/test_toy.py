@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
+
 from benchmarks.toy.rules import toy_grammar
 from benchmarks.toy.source import windows
-
 from harness.metrics import ScoreInput, get_metric
 
-NAMES = ("toy_valid_sentences", "toy_valid_tokens", "toy_true_nll")
+NAMES = ("toy_valid_sentences", "toy_valid_tokens", "toy_nll")
 
 
 def test_real_windows_are_all_valid_and_near_the_true_entropy() -> None:
@@ -35,5 +35,5 @@ def test_shares_by_hand() -> None:
 def test_no_valid_sentence_has_no_likelihood() -> None:
     data = ScoreInput(["bread █ bread ."])
     assert get_metric("toy_valid_sentences").score(data).value == 0.0
-    assert get_metric("toy_true_nll").score(data).reason == "no sentence is valid"
+    assert get_metric("toy_nll").score(data).reason == "no sentence is valid"
     assert get_metric("toy_valid_tokens").score(ScoreInput([""])).reason == "no text has a word"
