@@ -75,7 +75,8 @@ class GenerateRequest:
         seed: seed of this batch; the same seed gives the same tokens on the same device and versions.
         prompts: one a sequence, or empty.
         trace: also return decoded intermediate states.
-        first: index in its point of the batch's first sequence; only the `data` control needs it, so as to repeat nothing.
+        first: index in its point of the batch's first sequence; only the `data` control needs it, so as to repeat
+            nothing.
     """
 
     count: int

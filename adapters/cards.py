@@ -112,7 +112,7 @@ class Card:
     caveats: list[str] = field(default_factory=list)
 
     def code_digest(self) -> str:
-        """sha256 over the source files that can change this model's results: its folder, its family, the shared base."""
+        """sha256 over the files that can change this model's results: its folder, its family, the shared base."""
         folders = [self.folder, _HERE] + ([_HERE / self.family] if self.family else [])
         files = sorted({f for folder in folders for pattern in ("*.py", "*.yaml") for f in folder.glob(pattern)})
         digest = hashlib.sha256()

@@ -80,7 +80,9 @@ def _card_path(card: Card, entry: CheckpointCard) -> Path | None:
 def _check_present(path: Path, card: Card) -> None:
     if not path.exists():
         names = ", ".join(card.checkpoints) or "none"
-        raise UserError(f"{card.name}: no checkpoint folder '{path}'. Checkpoints of {card.name}: {names}, or a folder.")
+        raise UserError(
+            f"{card.name}: no checkpoint folder '{path}'. Checkpoints of {card.name}: {names}, or a folder."
+        )
     if path.is_dir() and not any(path.iterdir()):
         raise UserError(f"{card.name}: the checkpoint folder '{path}' is empty.")
 
@@ -121,7 +123,9 @@ def _training_facts(folder: Path) -> dict[str, Any]:
 @cache
 def digest(path: Path) -> str:
     """sha256 over the files of a checkpoint (names and contents), notes left out."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and p.name not in NOT_WEIGHTS)
+    files = (
+        [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and p.name not in NOT_WEIGHTS)
+    )
     total = hashlib.sha256()
     for file in files:
         with open(file, "rb") as stream:

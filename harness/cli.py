@@ -15,7 +15,11 @@ from harness.training.config import TrainConfig
 EXIT_OK, EXIT_FAILED_POINTS, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 CONFIGURED: dict[str, tuple[str, type, Callable[[list[str]], int]]] = {
-    "bench": ("run a sweep, score it, write the report; the same command resumes a killed one", BenchConfig, commands.bench),
+    "bench": (
+        "run a sweep, score it, write the report; the same command resumes a killed one",
+        BenchConfig,
+        commands.bench,
+    ),
     "score": ("compute metrics of a stored run again, offline", ScoreConfig, commands.score),
     "report": ("write the report of a stored run again, offline", ReportConfig, commands.report),
     "train": ("train a small checkpoint in a model's published layout", TrainConfig, commands.train),
@@ -41,7 +45,9 @@ def parser() -> argparse.ArgumentParser:
             epilog="settings:\n" + describe(config),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.add_argument("settings", nargs="*", metavar="key=value", help="settings, listed below; lists as steps=4,16,64")
+        sub.add_argument(
+            "settings", nargs="*", metavar="key=value", help="settings, listed below; lists as steps=4,16,64"
+        )
     for name, (summary, _) in PLAIN.items():
         subcommands.add_parser(name, help=summary, description=summary)
     return top

@@ -22,7 +22,16 @@ from harness.table import table
 SUMMARY_COLUMNS = ["model", "scheduler", "steps", "status", "nfe_mean", "seconds_per_sequence", "tokens_per_second"]
 #: How many of a benchmark's metrics the printed table shows; the report shows all.
 HEADLINE_METRICS = 5
-LIKELIHOOD_COLUMNS = ["model", "estimator", "bound", "status", "bits_per_token", "bits_per_byte", "perplexity", "standard_error"]
+LIKELIHOOD_COLUMNS = [
+    "model",
+    "estimator",
+    "bound",
+    "status",
+    "bits_per_token",
+    "bits_per_byte",
+    "perplexity",
+    "standard_error",
+]
 
 
 def bench(words: list[str]) -> int:
@@ -95,7 +104,9 @@ def score(words: list[str]) -> int:
 def _score(store: RunStore, metrics: list[str], judge: str | None, force: bool) -> None:
     from harness.score import score as score_run  # brings torch and transformers, which `report` can do without
 
-    score_run(store, None if metrics == ["default"] else metrics, judge or store.plan["config"]["judge"], force, sys.stderr)
+    score_run(
+        store, None if metrics == ["default"] else metrics, judge or store.plan["config"]["judge"], force, sys.stderr
+    )
 
 
 def report(words: list[str]) -> int:
@@ -126,7 +137,14 @@ def models() -> int:
     print("model\trole\tcheckpoints\ttasks\tschedulers\tlikelihood")
     for card in all_cards().values():
         estimators = ",".join(card.estimators) or "-"
-        columns = (card.name, card.role, ",".join(card.checkpoints), ",".join(card.tasks), ",".join(card.schedulers), estimators)
+        columns = (
+            card.name,
+            card.role,
+            ",".join(card.checkpoints),
+            ",".join(card.tasks),
+            ",".join(card.schedulers),
+            estimators,
+        )
         print("\t".join(columns))
     return 0
 

@@ -45,7 +45,9 @@ class BenchConfig:
     """What `tdbench bench` runs."""
 
     model: Any = option([], "models to run (list); empty: every model that has the wanted checkpoint")
-    checkpoint: Any = option("tiny", "checkpoint name, a folder in the published layout, or {model: name or folder, ...}")
+    checkpoint: Any = option(
+        "tiny", "checkpoint name, a folder in the published layout, or {model: name or folder, ...}"
+    )
     benchmark: str = option("toy", "benchmark: what is generated and what it is compared with")
     data: Any = option(None, "text file for benchmark=text (UTF-8)")
     reference: Any = option(None, "held-out text file; without it the last tenth of data is held out")
@@ -134,7 +136,8 @@ def build(config_class: type[C], words: list[str]) -> C:
     A bare list needs no brackets: ``steps=4,16`` is ``steps=[4,16]``.
 
     Raises:
-        UserError: for an unknown key (with the nearest known one), a value of the wrong type, or a word Hydra cannot read.
+        UserError: for an unknown key (with the nearest known one), a value of the wrong type, or a word Hydra cannot
+            read.
     """
     known = {f.name: f for f in fields(config_class)}  # type: ignore[arg-type]
     overrides = []
@@ -166,7 +169,7 @@ def describe(config_class: type) -> str:
     """The settings of a config with defaults and help, one a line."""
     lines = []
     for f in fields(config_class):
-        default = f.default_factory() if callable(f.default_factory) else f.default  # type: ignore[misc]
+        default = f.default_factory() if callable(f.default_factory) else f.default
         shown = {"???": "required", "None": "", "{}": "", "[]": ""}.get(str(default), str(default).replace("'", ""))
         lines.append(f"  {f.name:<19} {f.metadata['help']}" + (f"  [{shown}]" if shown else ""))
     return "\n".join(lines)

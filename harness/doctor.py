@@ -60,14 +60,19 @@ def _torch() -> list[Finding]:
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         return [*found, Finding("GPU", True, ", ".join(names))]
-    return [*found, Finding("GPU", None, "none that torch can use; tiny checkpoints run on the CPU, published ones will be slow")]
+    return [
+        *found,
+        Finding("GPU", None, "none that torch can use; tiny checkpoints run on the CPU, published ones will be slow"),
+    ]
 
 
 def _docker() -> Finding:
     program = shutil.which("docker")
     if program is None:
         return Finding("Docker", None, "not installed; only the docker runtime needs it")
-    answer = subprocess.run([program, "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        [program, "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, check=False
+    )
     if answer.returncode:
         return Finding("Docker", None, "installed, but the engine does not answer; only the docker runtime needs it")
     return Finding("Docker", True, f"engine {answer.stdout.strip()}")
@@ -84,10 +89,14 @@ def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free
     text = f"{free / 2**30:.0f} GiB free here"
     enough = free > COMFORTABLE_DISK
-    return Finding("Disk", True if enough else None, text if enough else f"{text}; published checkpoints take 1 to 30 GiB each")
+    return Finding(
+        "Disk", True if enough else None, text if enough else f"{text}; published checkpoints take 1 to 30 GiB each"
+    )
 
 
 def _package(module: str, distribution: str, purpose: str) -> Finding:
     if importlib.util.find_spec(module) is None:
-        return Finding(distribution, None, f"not installed; {purpose} needs it: pip install -c constraints.txt {distribution}")
+        return Finding(
+            distribution, None, f"not installed; {purpose} needs it: pip install -c constraints.txt {distribution}"
+        )
     return Finding(distribution, True, importlib.metadata.version(distribution))

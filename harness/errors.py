@@ -1,9 +1,9 @@
 """Errors that a person reads.
 
-    TdbenchError
-    ├── UserError          the request cannot be met as given: one line, exit code 2
-    │   └── BusyError      another process holds the run folder
-    └── MissingPackage     an optional package is needed: names the command that installs it
+TdbenchError
+├── UserError          the request cannot be met as given: one line, exit code 2
+│   └── BusyError      another process holds the run folder
+└── MissingPackage     an optional package is needed: names the command that installs it
 """
 
 from __future__ import annotations

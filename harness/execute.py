@@ -122,7 +122,11 @@ class _JobRunner:
         # A worker that dies before its first point would die again: all its points fail.
         victims = [current] if current else todo
         for fingerprint in victims:
-            message = f"stopped after {self.settings.time_limit:g} s" if reason == "time_limit" else _death(status, self.folder)
+            message = (
+                f"stopped after {self.settings.time_limit:g} s"
+                if reason == "time_limit"
+                else _death(status, self.folder)
+            )
             self._fail(fingerprint, reason or ("killed" if status < 0 else "exception"), message)
         return current is not None
 
@@ -161,7 +165,7 @@ class _JobRunner:
             self._fail(point["fingerprint"], "bad_checkpoint", message)
 
     def _fail(self, fingerprint: str, reason: str, message: str) -> None:
-        row = {"point": fingerprint, "session": None, "status": "failed", "reason": reason, "message": message}
+        row: Record = {"point": fingerprint, "session": None, "status": "failed", "reason": reason, "message": message}
         row |= {"same_as": None, "warmup_seconds": None, "notes": []}
         append_line(self.folder / "points.jsonl", row)
         self._row(row)
@@ -175,4 +179,3 @@ def _death(status: int, folder: Path) -> str:
         return f"the worker was ended by {name}{hint}"
     tail = (folder / "worker.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f"the worker ended with status {status}: {tail[-1] if tail else 'it printed nothing'}"
-

@@ -61,11 +61,18 @@ def sampling_share(sampler: Callable[..., Any], options: dict[str, Any], steps: 
 
 
 def harness_share(samples: int) -> dict[str, float]:
-    """A real job of the tiny RADD checkpoint in this process: wall-clock after loading, and the part inside the model."""
-    config = BenchConfig(model=["radd"], controls=[], likelihood="none", steps=[4, 16, 64], samples=samples, device="cpu")
+    """A real job of the tiny RADD checkpoint in this process: seconds after loading, and those inside the model."""
+    config = BenchConfig(
+        model=["radd"], controls=[], likelihood="none", steps=[4, 16, 64], samples=samples, device="cpu"
+    )
     job = make_plan(config).jobs[0]
     with tempfile.TemporaryDirectory() as folder:
-        record = {"adapter": job.adapter, "load": {**job.load, "data": None}, "inputs": {}, "points": job.points}
+        record: dict[str, Any] = {
+            "adapter": job.adapter,
+            "load": {**job.load, "data": None},
+            "inputs": {},
+            "points": job.points,
+        }
         record |= {"threads": threads(config), "warmup_calls": config.warmup_calls}
         write_json(Path(folder) / "job.json", record)
         worker = _Clocked(Path(folder), lambda event: None)
@@ -84,15 +91,17 @@ class _Clocked(Worker):
         super()._record_session(seconds)
         self.loaded = time.perf_counter()
 
-    def _measured(self, compute: Callable[[], Any]) -> Any:
-        value, cost = super()._measured(compute)
+    def _measured(self, compute: Callable[[Any], Any], request: Any) -> Any:
+        value, cost = super()._measured(compute, request)
         self.inside += cost["seconds"]
         return value, cost
 
 
 def main() -> int:
     """Measure and print a tab-separated table."""
-    parser = argparse.ArgumentParser(prog="make perf", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="make perf", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, nargs="+", default=[4, 16], help="step counts of the sampling rows")
     parser.add_argument("--rounds", type=int, default=1, help="runs of each sampling row after one warm-up")
     parser.add_argument("--samples", type=int, default=256, help="sequences a point of the harness row")
@@ -105,7 +114,8 @@ def main() -> int:
         print(f"perf: {error}", file=sys.stderr)
         return 2
     outside = share["wall"] - share["model"]
-    print(f"harness around a job (radd tiny)\t4,16,64\t-\t{share['model']:.2f}\t{outside:.3f}\t{outside / share['model']:.2%}")
+    ratio = outside / share["model"]
+    print(f"harness around a job (radd tiny)\t4,16,64\t-\t{share['model']:.2f}\t{outside:.3f}\t{ratio:.2%}")
     samplers: list[tuple[str, Callable[..., Any], dict[str, Any]]] = [
         ("ancestral", SCHEDULERS["ancestral"], get_card("radd").schedulers["ancestral"].options),
         ("radd_direct (authors' way)", radd_direct, get_card("radd").schedulers["radd_direct"].options),
@@ -114,7 +124,10 @@ def main() -> int:
         for name, sampler, options in samplers:
             row = sampling_share(sampler, options, steps, arguments.rounds)
             ratio = row["outside"] / row["network"]
-            print(f"{name}\t{steps}\t{row['nfe']:.0f}\t{row['network']:.2f}\t{row['outside']:.3f}\t{ratio:.2%}", flush=True)
+            print(
+                f"{name}\t{steps}\t{row['nfe']:.0f}\t{row['network']:.2f}\t{row['outside']:.3f}\t{ratio:.2%}",
+                flush=True,
+            )
     return 0
 
 

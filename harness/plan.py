@@ -65,7 +65,8 @@ def make_plan(config: BenchConfig, data: BenchmarkData | None = None) -> Plan:
 
     Args:
         config: validated configuration.
-        data: the prepared benchmark data, whose digest is part of each fingerprint; None to check the configuration only.
+        data: the prepared benchmark data, whose digest is part of each fingerprint; None to check the configuration
+            only.
 
     Raises:
         UserError: for a name, step count, length or option that no model could run.
@@ -176,7 +177,9 @@ class _PointBuilder:
         for task in self._tasks():
             for scheduler in self._schedulers():
                 if scheduler.tasks and task not in scheduler.tasks:
-                    raise UserError(f"{scheduler.name} of {self.card.name} has no task '{task}', only {', '.join(scheduler.tasks)}.")
+                    raise UserError(
+                        f"{scheduler.name} of {self.card.name} has no task '{task}', only {', '.join(scheduler.tasks)}."
+                    )
                 for steps in self._steps(scheduler):
                     for seed in self.config.seeds:
                         base = self._base("generate")
@@ -210,7 +213,9 @@ class _PointBuilder:
         return self.references
 
     def _reject(self, error: UserError) -> None:
-        """A wish that a model cannot meet: an error for the models the wish is about, nothing for controls and baselines."""
+        """A wish that a model cannot meet: an error for the models the wish is about, nothing for controls and
+        baselines.
+        """
         if self.card.role == "model":
             raise error
 
@@ -235,7 +240,9 @@ class _PointBuilder:
                 self.notes.append(f"{self.card.name} has no scheduler '{name}': left out.")
         found = [known[name] for name in wanted if name in known]
         if not found and self.card.role == "model":
-            raise UserError(f"{self.card.name} has none of the schedulers {', '.join(wanted)}. Known: {', '.join(known)}.")
+            raise UserError(
+                f"{self.card.name} has none of the schedulers {', '.join(wanted)}. Known: {', '.join(known)}."
+            )
         return found or list(known.values())[:1]
 
     def _steps(self, scheduler: SchedulerCard) -> list[int]:
@@ -292,7 +299,9 @@ def threads(config: BenchConfig) -> int:
 
 
 def run_name(config: BenchConfig) -> str:
-    """The user's name for the run, or one made from the configuration, so that the same command finds the same folder."""
+    """The user's name for the run, or one made from the configuration, so that the same command finds the same
+    folder.
+    """
     if config.run:
         name = str(config.run)
         if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):

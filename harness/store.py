@@ -52,7 +52,9 @@ class RunStore:
         store = cls(results / run)
         if not (store.folder / "run.json").is_file():
             known = sorted(path.parent.name for path in results.glob("*/run.json"))
-            raise UserError(f"no run '{run}' in {results}. There is: {', '.join(known) or 'none yet; start one with bench'}.")
+            raise UserError(
+                f"no run '{run}' in {results}. There is: {', '.join(known) or 'none yet; start one with bench'}."
+            )
         return store
 
     @contextmanager
@@ -67,13 +69,15 @@ class RunStore:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = open(self.folder / ".lock", "w")  # noqa: SIM115 (closed below, after the lock is released)
         except OSError as error:
-            raise UserError(f"cannot write results into {self.folder}: {error.strerror}. Choose another with results=.") from None
+            raise UserError(
+                f"cannot write results into {self.folder}: {error.strerror}. Choose another with results=."
+            ) from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BusyError(
-                    f"run '{self.run}' is in use by another process. Wait for it, or give this one a name of its own with run=."
+                    f"run '{self.run}' is in use by another process. Wait for it, or name another run with run=."
                 ) from None
             yield
 

@@ -14,7 +14,8 @@ from harness.store import Record, RunStore
 
 #: Columns of every table, in reading order; metric columns follow.
 COLUMNS = [
-    "model", "role", "checkpoint", "checkpoint_kind", "benchmark", "kind", "task", "scheduler", "steps", "estimator", "options",
+    "model", "role", "checkpoint", "checkpoint_kind", "benchmark", "kind", "task", "scheduler", "steps", "estimator",
+    "options",
     "seed", "samples", "batch_size", "length", "status", "reason", "message", "same_as", "notes", "samples_done",
     "nfe_mean", "nfe_min", "nfe_max", "seconds_median", "seconds_q1", "seconds_q3", "batches", "seconds_total",
     "network_seconds_total", "seconds_per_sequence", "tokens_per_second", "sequences_per_second", "load_seconds",
@@ -68,10 +69,12 @@ def _state(point: Record, row: Record | None, lines: list[Record]) -> Record:
 
 def _cost(point: Record, lines: list[Record]) -> Record:
     """Time, memory and evaluations over the batches of a point."""
-    entries = [entry for line in lines for entry in line.get("samples", line.get("likelihoods", []))]
+    entries = [entry for line in lines for entry in _entries(line)]
     nfe = [entry["nfe"] for entry in entries]
     # A last, smaller batch takes less time: the median speaks of full batches, the totals of everything.
-    full = [line["seconds"] for line in lines if _size(line) == point["batch_size"]] or [line["seconds"] for line in lines]
+    full = [line["seconds"] for line in lines if len(_entries(line)) == point["batch_size"]] or [
+        line["seconds"] for line in lines
+    ]
     seconds = math.fsum(line["seconds"] for line in lines)
     memory = [line["peak_memory_bytes"] for line in lines if line["peak_memory_bytes"] is not None]
     generated = sum(entry["generated_tokens"] for entry in entries) if point["kind"] == "generate" else None
@@ -94,8 +97,10 @@ def _cost(point: Record, lines: list[Record]) -> Record:
     }
 
 
-def _size(line: Record) -> int:
-    return len(line.get("samples", line.get("likelihoods", [])))
+def _entries(line: Record) -> list[Record]:
+    """Samples or likelihoods of a batch line."""
+    entries: list[Record] = line["samples"] if "samples" in line else line["likelihoods"]
+    return entries
 
 
 def _session(lines: list[Record], sessions: dict[str, Record]) -> Record:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -21,6 +22,8 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+#: Constant buffers that old published files carry along.
+CAUSAL_MASKS = (".attn.bias", ".attn.masked_bias")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -34,24 +37,39 @@ def load_network(folder: Path, device: str, dtype: str) -> GPT2LMHeadModel:
     if not (folder / WEIGHTS).is_file() and not (folder / INDEX).is_file():
         hint = "pickled weights are refused" if (folder / "pytorch_model.bin").is_file() else "fetch it again"
         raise CheckpointError(f"checkpoint {folder} has no {WEIGHTS}: {hint}.")
-    transformers_logging.disable_progress_bar()
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    _quiet()
     try:
         network, report = GPT2LMHeadModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=DTYPES[dtype], output_loading_info=True
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=DTYPES[dtype],
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are reported, and refused below in words of ours
         )
     except SafetensorError as error:
         raise CheckpointError(f"{folder} is truncated or holds no safetensors ({error}): fetch it again.") from None
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise CheckpointError(f"checkpoint {folder} does not fit its {CONFIG}: {reason}") from None
-    wrong = sorted(report["missing_keys"]) or sorted(str(key) for key in report["mismatched_keys"])
-    if wrong:
-        # transformers would fill these with random numbers.
-        raise CheckpointError(
-            f"checkpoint {folder} holds another model's weights: {len(wrong)} GPT-2 tensors missing, {wrong[0]} first."
-        )
+    except (OSError, ValueError, RuntimeError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"checkpoint {folder} cannot be built from its {CONFIG}: {reason}") from None
+    _check_report(folder, report)
     return network.to(device).eval()
+
+
+def _check_report(folder: Path, report: Mapping[str, Any]) -> None:
+    """Refuse weights that are not exactly the network's: transformers fills gaps with random numbers."""
+    missing = sorted(report["missing_keys"])
+    foreign = sorted(key for key in report["unexpected_keys"] if not key.endswith(CAUSAL_MASKS))
+    if missing or foreign:
+        raise CheckpointError(
+            f"checkpoint {folder} holds another model's weights: {len(missing)} GPT-2 tensors missing "
+            f"({', '.join(missing[:2]) or 'none'}), {len(foreign)} unknown ({', '.join(foreign[:2]) or 'none'})."
+        )
+    for name, stored, wanted in report["mismatched_keys"]:
+        raise CheckpointError(
+            f"checkpoint {folder}: '{name}' has shape {list(stored)} but its config asks for {list(wanted)}: "
+            "config and weights are not of one checkpoint."
+        )
 
 
 def start_token(network: GPT2LMHeadModel, folder: Path) -> int:
@@ -60,6 +78,12 @@ def start_token(network: GPT2LMHeadModel, folder: Path) -> int:
     if not isinstance(bos, int) or not 0 <= bos < size:
         raise CheckpointError(f"{folder / CONFIG}: bos_token_id is {bos}, but the network knows the ids 0..{size - 1}.")
     return bos
+
+
+def _quiet() -> None:
+    """No bars and no warnings of transformers' own: what matters is raised."""
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
 
 
 def _check_config(folder: Path) -> None:
@@ -113,6 +137,7 @@ def save_folder(folder: Path, network: GPT2LMHeadModel, state: dict[str, Tensor]
         state: its state dict with the weights to store.
         words: also write tokenizer_config.json, for the tokenizer.json that is put beside it.
     """
+    _quiet()
     network.save_pretrained(folder, state_dict=state)
     if words:
         facts = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}

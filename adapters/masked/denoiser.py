@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +21,7 @@ class MaskedNetwork(nn.Module):
     mask_id: int
     takes_time: bool
 
-    def features(self, tokens: Tensor, time: Optional[Tensor] = None) -> Tensor:
+    def features(self, tokens: Tensor, time: Tensor | None = None) -> Tensor:
         """Everything before the vocabulary projection.
 
         Args:
@@ -39,7 +37,7 @@ class MaskedNetwork(nn.Module):
         """The vocabulary projection: [..., D] -> raw logits [..., V + 1], mask column last, float32."""
         raise NotImplementedError
 
-    def forward(self, tokens: Tensor, time: Optional[Tensor] = None) -> Tensor:
+    def forward(self, tokens: Tensor, time: Tensor | None = None) -> Tensor:
         """Raw logits [B, L, V + 1]."""
         return self.head(self.features(tokens, time))
 

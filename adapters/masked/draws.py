@@ -23,7 +23,7 @@ class DrawOptions:
         top_p: smallest set of tokens whose probability reaches this (nucleus sampling, arXiv 1904.09751); 1 keeps all.
         top_k: keep the k most probable tokens; 0 keeps all.
         sampling_dtype: "float64" draws by inverse CDF in float64; "native" races Gumbel noise in the network's own
-            dtype, as SEDD, MDLM and RADD do, which loses rare tokens (arXiv 2409.02908, section 4).
+            dtype, as SEDD, MDLM and RADD do, which loses rare tokens (arXiv 2409.02908).
     """
 
     temperature: float = 1.0

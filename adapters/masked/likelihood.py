@@ -1,7 +1,7 @@
 """Likelihood bounds of absorbing diffusion: the losses for given noise, and their Monte-Carlo estimators.
 
-Every bound is -log p(x) <= E[loss], in nats a sequence. The losses are those of RADD (arXiv 2406.03736, section 3.3 and
-appendix C; upstream losses.py); for the same noise they give the same number as the authors' code.
+Every bound is -log p(x) <= E[loss], in nats a sequence. The losses are those of RADD (arXiv 2406.03736; upstream
+losses.py); for the same noise they give the same number as the authors' code.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def masked_nll(denoiser: Denoiser, tokens: Tensor, mask: Tensor, t: Tensor) -> T
     wanted = tokens[mask]
     blocks = [
         torch.nn.functional.cross_entropy(denoiser.logits(block).double(), target, reduction="none")
-        for block, target in zip(features.split(denoiser.block_rows()), wanted.split(denoiser.block_rows()), strict=True)
+        for block, target in zip(
+            features.split(denoiser.block_rows()), wanted.split(denoiser.block_rows()), strict=True
+        )
     ]
     losses = torch.cat(blocks) if blocks else torch.zeros(0, dtype=torch.float64, device=tokens.device)
     return torch.zeros(mask.shape, dtype=torch.float64, device=tokens.device).masked_scatter(mask, losses).sum(-1)
@@ -64,7 +66,8 @@ def lambda_dce(denoiser: Denoiser, tokens: Tensor, level: Tensor, mask: Tensor) 
 
 
 def t_dse(denoiser: Denoiser, tokens: Tensor, level: Tensor, mask: Tensor) -> Tensor:
-    """sigma'(t) / (e^sigma - 1) times the masked sum; `level` [B] is t (denoising score entropy, arXiv 2310.16834, eq. 9)."""
+    """sigma'(t) / (e^sigma - 1) times the masked sum; `level` [B] is t (denoising score entropy, arXiv 2310.16834;
+    t_DSE of RADD losses.py)."""
     weight = denoiser.schedule.rate(level) / torch.expm1(denoiser.schedule.sigma(level))
     return weight * masked_nll(denoiser, tokens, mask, level)
 
@@ -82,13 +85,14 @@ def t_dce(denoiser: Denoiser, tokens: Tensor, level: Tensor, mask: Tensor) -> Te
 def k_dce(denoiser: Denoiser, tokens: Tensor, level: Tensor, mask: Tensor) -> Tensor:
     """(L / k) times the masked sum; `level` [B] is k, exactly k positions are masked (any-order bound; RADD k-DCE)."""
     share = level.double() / tokens.shape[1]
-    time = denoiser.schedule.time_at(share * float(denoiser.schedule.mask_probability(torch.ones((), dtype=torch.float64))))
+    time = denoiser.schedule.time_at(share * denoiser.schedule.top())
     return masked_nll(denoiser, tokens, mask, time) / share
 
 
 def low_discrepancy(count: int, draws: int, generator: torch.Generator) -> Tensor:
     """Uniforms [count, draws] in (0, 1], in independent groups of evenly spaced points with one random shift each
-    (VDM, arXiv 2107.00630, appendix I.1; "vdm" in RADD). Groups follow each other along the last axis; see `group_count`."""
+    (VDM, arXiv 2107.00630, "vdm" in RADD). Groups follow each other along the last axis; see
+    `group_count`."""
     groups = group_count(draws)
     size = draws // groups
     shift = torch.rand(count, groups, 1, generator=generator, device=generator.device, dtype=torch.float64)

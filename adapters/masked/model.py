@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,7 +83,9 @@ class MaskedModel(Model):
         if request.scheduler not in self.schedulers:
             raise AdapterError(f"scheduler '{request.scheduler}' is not one of {', '.join(sorted(self.schedulers))}")
         if self.max_length and not 1 <= request.length <= self.max_length:
-            raise AdapterError(f"length {request.length} is outside 1..{self.max_length}, what this checkpoint was trained for")
+            raise AdapterError(
+                f"length {request.length} is outside 1..{self.max_length}, what this checkpoint was trained for"
+            )
         most = self.denoiser.schedule.max_steps
         if request.steps < 1 or (most is not None and request.steps > most):
             raise AdapterError(f"steps {request.steps} is outside 1..{most or 'any'} for this checkpoint")
@@ -121,15 +122,20 @@ class MaskedModel(Model):
         for row, prompt in enumerate(request.prompts):
             prefix, suffix = self.tokenizer.encode(prompt.prefix), self.tokenizer.encode(prompt.suffix)
             if len(prefix) + len(suffix) >= request.length:
+                given = len(prefix) + len(suffix)
                 raise AdapterError(
-                    f"prompt {row} has {len(prefix) + len(suffix)} tokens, which leaves nothing to write in {request.length}"
+                    f"prompt {row} has {given} tokens, which leaves nothing to write in {request.length}"
                 )
             tokens[row, : len(prefix)] = torch.tensor(prefix, dtype=torch.int64)
             tokens[row, request.length - len(suffix) :] = torch.tensor(suffix, dtype=torch.int64)
         return tokens.to(self.denoiser.device)
 
     def _tracer(self, request: GenerateRequest, states: list[list[str]]) -> OnStep:
-        kept = {round(i * (request.steps - 1) / (TRACE_STATES - 1)) for i in range(TRACE_STATES)} if request.trace else set()
+        kept = (
+            {round(i * (request.steps - 1) / (TRACE_STATES - 1)) for i in range(TRACE_STATES)}
+            if request.trace
+            else set()
+        )
 
         def on_step(step: int, tokens: Tensor) -> None:
             if step in kept:
@@ -154,7 +160,9 @@ class MaskedModel(Model):
         generator = seeded(request.seed, self.denoiser.device)
         for length in sorted({len(window) for _, window in windows}):
             rows = [row for row, window in windows if len(window) == length]
-            tokens = torch.tensor([window for _, window in windows if len(window) == length], device=self.denoiser.device)
+            tokens = torch.tensor(
+                [window for _, window in windows if len(window) == length], device=self.denoiser.device
+            )
             self.denoiser.counted.reset(len(rows))
             draws = int(request.options.get("draws", DEFAULT_DRAWS))
             estimate = self.estimators[request.estimator](self.denoiser, tokens, draws, generator)

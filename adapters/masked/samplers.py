@@ -1,11 +1,11 @@
 """Schedulers of the masked family, each a plain function over a `Denoiser`.
 
-All start from tokens [B, L] in which given tokens stand and everything else is the mask, never revise a token that is no
-mask, and leave no mask behind. What they share:
+All start from tokens [B, L] in which given tokens stand and everything else is the mask, never revise a token that is
+no mask, and leave no mask behind. What they share:
 
-- Which positions are revealed is settled first where it does not depend on the prediction; the network is then evaluated
-  only for sequences with something to reveal, and the vocabulary projection and the draw are made only at those positions.
-  The factorisation q(x_s | x_t, x_0) makes this exact: the reveal is independent of the token (RADD, arXiv 2406.03736, eq. 3.5).
+- Which positions are revealed is settled first where it does not depend on the prediction; the network is then
+  evaluated only for sequences with something to reveal, and the vocabulary projection and the draw are made only at
+  those positions. This is exact: q(x_s | x_t, x_0) reveals a position independently of the token behind it.
 - A network without time input is therefore never evaluated twice on the same sequence.
 """
 
@@ -27,27 +27,39 @@ Score = Callable[[Tensor, Tensor], Tensor]
 
 
 def reveal_posterior(schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
-    """Probability that a token masked at t is no mask at s < t: (m(t) - m(s)) / m(t) (D3PM, arXiv 2107.03006, eq. 3)."""
+    """Probability that a token masked at t is no mask at s < t: (m(t) - m(s)) / m(t) (posterior of D3PM, arXiv
+    2107.03006, with absorbing noise; RADD sampling.py, "tweedie")."""
     m_t = schedule.mask_probability(t)
     return (m_t - schedule.mask_probability(s)) / m_t
 
 
 def reveal_euler(schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
-    """First-order step of the reverse rate, (t - s) m'(t) / m(t), cut at 1 (SEDD, arXiv 2310.16834, eq. 19; RADD sampling.py)."""
+    """First-order step of the reverse rate, (t - s) m'(t) / m(t), cut at 1 (SEDD, arXiv 2310.16834; RADD
+    sampling.py, "euler")."""
     return ((t - s) * schedule.slope(t) / schedule.mask_probability(t)).clamp(max=1)
 
 
 def ancestral(
-    denoiser: Denoiser, tokens: Tensor, steps: int, options: Mapping[str, Any], generator: torch.Generator, on_step: OnStep
+    denoiser: Denoiser,
+    tokens: Tensor,
+    steps: int,
+    options: Mapping[str, Any],
+    generator: torch.Generator,
+    on_step: OnStep,
 ) -> Tensor:
-    """The exact posterior step between any two times (D3PM eq. 3; "Tweedie tau-leaping" in RADD)."""
+    """The exact posterior step between any two times (D3PM, arXiv 2107.03006; "Tweedie tau-leaping" in RADD)."""
     return _by_rate(reveal_posterior, denoiser, tokens, steps, options, generator, on_step)
 
 
 def euler(
-    denoiser: Denoiser, tokens: Tensor, steps: int, options: Mapping[str, Any], generator: torch.Generator, on_step: OnStep
+    denoiser: Denoiser,
+    tokens: Tensor,
+    steps: int,
+    options: Mapping[str, Any],
+    generator: torch.Generator,
+    on_step: OnStep,
 ) -> Tensor:
-    """Euler step of the reverse process (SEDD eq. 19). Under a linear m(t) it is `ancestral` itself."""
+    """Euler step of the reverse process (SEDD, arXiv 2310.16834). Under a linear m(t) it is `ancestral` itself."""
     return _by_rate(reveal_euler, denoiser, tokens, steps, options, generator, on_step)
 
 
@@ -72,7 +84,12 @@ def _by_rate(
 
 
 def ordered(
-    denoiser: Denoiser, tokens: Tensor, steps: int, options: Mapping[str, Any], generator: torch.Generator, on_step: OnStep
+    denoiser: Denoiser,
+    tokens: Tensor,
+    steps: int,
+    options: Mapping[str, Any],
+    generator: torch.Generator,
+    on_step: OnStep,
 ) -> Tensor:
     """Reveals the masked positions in one order, an equal share a step (RADD OrderedSampler; any-order decoding)."""
     masked = tokens == denoiser.mask_id
@@ -89,12 +106,17 @@ def ordered(
 
 
 def first_hitting(
-    denoiser: Denoiser, tokens: Tensor, steps: int, options: Mapping[str, Any], generator: torch.Generator, on_step: OnStep
+    denoiser: Denoiser,
+    tokens: Tensor,
+    steps: int,
+    options: Mapping[str, Any],
+    generator: torch.Generator,
+    on_step: OnStep,
 ) -> Tensor:
     """Exact simulation in continuous time: with n masks left at level m the next is revealed at level m u^(1/n)
-    (first-hitting sampler, arXiv 2409.02908, proposition 4.1). One token and one evaluation a step."""
+    (first-hitting sampler, arXiv 2409.02908). One token and one evaluation a step."""
     device = tokens.device
-    level = denoiser.schedule.mask_probability(torch.ones(tokens.shape[0], dtype=torch.float64)).to(device)
+    level = torch.full((tokens.shape[0],), denoiser.schedule.top(), dtype=torch.float64, device=device)
     for i in range(steps):
         masked = tokens == denoiser.mask_id
         u = torch.rand(tokens.shape[0], generator=generator, device=device, dtype=torch.float64)
@@ -107,9 +129,14 @@ def first_hitting(
 
 
 def confidence(
-    denoiser: Denoiser, tokens: Tensor, steps: int, options: Mapping[str, Any], generator: torch.Generator, on_step: OnStep
+    denoiser: Denoiser,
+    tokens: Tensor,
+    steps: int,
+    options: Mapping[str, Any],
+    generator: torch.Generator,
+    on_step: OnStep,
 ) -> Tensor:
-    """Draws every masked token, keeps those of highest probability (MaskGIT, arXiv 2202.04200, section 3.2)."""
+    """Draws every masked token, keeps those of highest probability (MaskGIT, arXiv 2202.04200)."""
 
     def drawn_probability(probs: Tensor, ids: Tensor) -> Tensor:
         return probs.gather(-1, ids[:, None]).squeeze(-1)
@@ -118,9 +145,14 @@ def confidence(
 
 
 def margin(
-    denoiser: Denoiser, tokens: Tensor, steps: int, options: Mapping[str, Any], generator: torch.Generator, on_step: OnStep
+    denoiser: Denoiser,
+    tokens: Tensor,
+    steps: int,
+    options: Mapping[str, Any],
+    generator: torch.Generator,
+    on_step: OnStep,
 ) -> Tensor:
-    """Reveals where the best token leads the second best most (top probability margin, arXiv 2502.06768, section 4)."""
+    """Reveals where the best token leads the second best most (top probability margin, arXiv 2502.06768)."""
 
     def lead(probs: Tensor, ids: Tensor) -> Tensor:
         two = probs.topk(min(2, probs.shape[-1]), dim=-1).values
@@ -130,7 +162,12 @@ def margin(
 
 
 def entropy(
-    denoiser: Denoiser, tokens: Tensor, steps: int, options: Mapping[str, Any], generator: torch.Generator, on_step: OnStep
+    denoiser: Denoiser,
+    tokens: Tensor,
+    steps: int,
+    options: Mapping[str, Any],
+    generator: torch.Generator,
+    on_step: OnStep,
 ) -> Tensor:
     """Reveals where the predicted distribution has the least entropy (Dream, arXiv 2508.15487)."""
 
@@ -171,7 +208,10 @@ def _by_score(
 def _propose(
     denoiser: Denoiser, features: Tensor, options: DrawOptions, generator: torch.Generator, score: Score
 ) -> tuple[Tensor, Tensor]:
-    """A token [N] and its score [N] for features [N, D]. The score sees the model's own distribution, the draw the shaped one."""
+    """A token [N] and its score [N] for features [N, D].
+
+    The score sees the model's own distribution, the draw the shaped one.
+    """
     ids, scores = [], []
     plain = DrawOptions(sampling_dtype=options.sampling_dtype)
     for block in features.split(denoiser.block_rows()):
@@ -184,7 +224,12 @@ def _propose(
 
 
 def reveal(
-    denoiser: Denoiser, tokens: Tensor, chosen: Tensor, t: Tensor, options: Mapping[str, Any], generator: torch.Generator
+    denoiser: Denoiser,
+    tokens: Tensor,
+    chosen: Tensor,
+    t: Tensor,
+    options: Mapping[str, Any],
+    generator: torch.Generator,
 ) -> Tensor:
     """Draw the chosen positions from the network's prediction.
 
@@ -209,7 +254,9 @@ def reveal(
 def best(preference: Tensor, masked: Tensor, count: Tensor) -> Tensor:
     """The `count` [B] masked positions of highest preference [B, L], as bool [B, L]."""
     ranked = preference.masked_fill(~masked, -torch.inf).argsort(dim=-1, descending=True, stable=True)
-    rank = torch.empty_like(ranked).scatter_(1, ranked, torch.arange(ranked.shape[1], device=ranked.device).expand_as(ranked))
+    rank = torch.empty_like(ranked).scatter_(
+        1, ranked, torch.arange(ranked.shape[1], device=ranked.device).expand_as(ranked)
+    )
     return (rank < count[:, None]) & masked
 
 
@@ -221,8 +268,7 @@ def remaining(masked: Tensor, grid: Tensor) -> Tensor:
 def _time_of(denoiser: Denoiser, masked: Tensor, initial: Tensor) -> Tensor:
     """The time [B] at which the share of masks now left would be expected; what a time-conditioned network is told."""
     share = masked.sum(-1).double() / initial.clamp(min=1)
-    top = denoiser.schedule.mask_probability(torch.ones((), dtype=torch.float64)).to(share.device)
-    return denoiser.schedule.time_at(share * top)
+    return denoiser.schedule.time_at(share * denoiser.schedule.top())
 
 
 SCHEDULERS: dict[str, Scheduler] = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Optional
 
 import torch
 from torch import Tensor
@@ -21,7 +20,7 @@ class Schedule:
 
     name: str
     #: Largest step count that makes sense, None where time is continuous.
-    max_steps: Optional[int] = None
+    max_steps: int | None = None
     #: Whether m(t) is a straight line: then an Euler step is the exact posterior step.
     linear: bool = False
 
@@ -45,6 +44,10 @@ class Schedule:
         """The time t at which m(t) has the given value; clamped to [0, 1]."""
         raise NotImplementedError
 
+    def top(self) -> float:
+        """m(1), the mask probability at the noisy end."""
+        return float(self.mask_probability(torch.ones((), dtype=torch.float64)))
+
     def network_time(self, t: Tensor) -> Tensor:
         """The number the authors feed to a time-conditioned network at time t."""
         return t
@@ -54,7 +57,7 @@ class Schedule:
 
         Args:
             steps: number of sampler steps, at least 1.
-            shape: "uniform", or "cosine": t_i = cos(pi i / 2n) (MaskGIT, arXiv 2202.04200, section 3.2).
+            shape: "uniform", or "cosine": t_i = cos(pi i / 2n) (MaskGIT, arXiv 2202.04200).
         """
         i = torch.arange(steps + 1, dtype=torch.float64) / steps
         # sin of the complement, not cos: it ends at exactly 0.
@@ -117,7 +120,7 @@ class D3PM(Schedule):
     linear: bool = True
 
     @property
-    def max_steps(self) -> Optional[int]:  # type: ignore[override]
+    def max_steps(self) -> int | None:  # type: ignore[override]
         return self.transitions
 
     def mask_probability(self, t: Tensor) -> Tensor:
@@ -129,6 +132,10 @@ class D3PM(Schedule):
     def time_at(self, mask_probability: Tensor) -> Tensor:
         # ceil: a token unmasked inside (s-1, s] was still masked at s, the last time the network can be asked about.
         return (torch.ceil(mask_probability * self.transitions - 1e-9) / self.transitions).clamp(0, 1)
+
+    def top(self) -> float:
+        """m(1), the mask probability at the noisy end."""
+        return float(self.mask_probability(torch.ones((), dtype=torch.float64)))
 
     def network_time(self, t: Tensor) -> Tensor:
         return torch.round(t * self.transitions)

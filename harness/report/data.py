@@ -76,6 +76,8 @@ _TITLES = {
     "gen_ppl": "generative perplexity",
     "gen_ppl_mean": "generative perplexity, mean over sequences",
     "toy_valid_sentences": "share of valid sentences",
+    "toy_valid_tokens": "share of words in valid sentences",
+    "toy_nll": "true NLL of valid sentences",
     "mauve": "MAUVE",
     "bleu": "BLEU",
     "chrf": "chrF",

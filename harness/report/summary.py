@@ -15,7 +15,7 @@ def sentences(data: ReportData, rows: Sequence[Row], metrics: Sequence[Metric], 
     if not rows:
         return ["This run has no points yet."]
     out = [_counts(rows)]
-    done = [r for r in of_kind(rows, "generate") if r.get("role") != "control"]
+    done = [r for r in of_kind(rows, "generate") if _is_model(r)]
     if done and not metrics:
         out.append("Nothing is scored yet: run tdbench score.")
     by_name = {m.name: m for m in metrics}
@@ -28,6 +28,11 @@ def sentences(data: ReportData, rows: Sequence[Row], metrics: Sequence[Metric], 
             "Checkpoints labelled tiny are small ones for trying the tool: they say nothing about published models."
         )
     return out
+
+
+def _is_model(row: Row) -> bool:
+    """Controls and baselines are there to compare with: they are never named as the best."""
+    return row.get("role") not in ("control", "baseline")
 
 
 def _counts(rows: Sequence[Row]) -> str:
@@ -43,7 +48,7 @@ def _counts(rows: Sequence[Row]) -> str:
     parts = [f"{n} {words[s]}" for s, n in counts.items() if n] + (
         [f"{open_points} not run yet"] if open_points else []
     )
-    models = unique(r.get("model") for r in rows if r.get("role") != "control")
+    models = unique(r.get("model") for r in rows if _is_model(r))
     return f"{_plural(len(rows), 'point')} of {_plural(len(models), 'model')}: {', '.join(parts)}."
 
 
@@ -81,7 +86,8 @@ def _best(metric: Metric, done: Sequence[Row], rows: Sequence[Row], names: Names
         place = f" ({benchmark}, {task})" if several else ""
         text = f"{word} {metric.title}{place}: {with_interval(best)} by {names.row(row)}{_cost(row)}."
         text += _beside_perplexity(metric, row, best, rows) + _runner_up(row, best, rest, names)
-        out.append(text + _fewest_steps(row, best, rest))
+        beside = [r for r in rows if r.get("benchmark") == benchmark and r.get("task") == task]
+        out.append(text + _fewest_steps(row, best, rest) + _baselines(metric, beside, names))
     return out
 
 
@@ -104,7 +110,9 @@ def _beside_perplexity(metric: Metric, row: Row, best: Estimate, rows: Sequence[
     ppl, real = estimate(data, metric.name), estimate(data, "unigram_entropy")
     text += f"; real data has {metric.title} {figure(ppl.value)}" if ppl else ""
     text += f" at entropy {figure(real.value)}." if real else "."
-    return text + (" Below real data: not a sign of better text." if ppl and best.value < ppl.value else "")
+    text += " Below real data: not a sign of better text." if ppl and best.value < ppl.value else ""
+    less_varied = entropy and real and overlap(entropy, real) is False and entropy.value < real.value
+    return text + (" Its text is less varied than real data, which alone lowers perplexity." if less_varied else "")
 
 
 def _runner_up(row: Row, best: Estimate, rest: Sequence[tuple[Row, Estimate]], names: Names) -> str:
@@ -138,8 +146,13 @@ def _fewest_steps(row: Row, best: Estimate, rest: Sequence[tuple[Row, Estimate]]
     return f" The same model and scheduler at {_plural(min(steps), 'step')} is not separable from this best."
 
 
+def _baselines(metric: Metric, rows: Sequence[Row], names: Names) -> str:
+    mine = [(r, e) for r in rows if r.get("role") == "baseline" and (e := estimate(r, metric.name))]
+    return "".join(f" Baseline {names.row(r)}: {with_interval(e)}{_cost(r)}." for r, e in mine)
+
+
 def _likelihood(data: ReportData, rows: Sequence[Row], names: Names) -> list[str]:
-    done = [r for r in of_kind(rows, "likelihood") if r.get("role") != "control" and estimate(r, "bits_per_byte")]
+    done = [r for r in of_kind(rows, "likelihood") if _is_model(r) and estimate(r, "bits_per_byte")]
     floor = floor_of(data.benchmark, rows).get("bits_per_byte")
     out = []
     for kind, mine in group_by(done, lambda r: r.get("bound")).items():

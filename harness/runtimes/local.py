@@ -45,7 +45,9 @@ class LocalWorker:
         self._lines.put(None)
 
     def events(self) -> Iterator[dict[str, Any] | None]:
-        """Events of the worker until it ends; None each time nothing came for a while, so that the caller can look at the clock."""
+        """Events of the worker until it ends; None each time nothing came for a while, so that the caller can look
+        at the clock.
+        """
         while True:
             try:
                 line = self._lines.get(timeout=POLL_SECONDS)

@@ -171,14 +171,16 @@ class Worker:
         for batch in pending:
             indices = self._indices(point, batch)
             request = self._request(point, batch)
-            result, cost = self._measured(lambda: self.model.generate(request))
+            result, cost = self._measured(self.model.generate, request)
             samples = [
                 {"index": i, "tokens": t, "text": text, "nfe": n, "generated_tokens": g}
                 for i, t, text, n, g in zip(indices, result.tokens, result.texts, result.nfe, result.generated_tokens)
             ]
             evaluations = sum(network.evaluations for network in self.model.networks)
             if evaluations != sum(result.nfe):
-                raise AssertionError("{} evaluations at the network, {} in the rows".format(evaluations, sum(result.nfe)))
+                raise AssertionError(
+                    "{} evaluations at the network, {} in the rows".format(evaluations, sum(result.nfe))
+                )
             line = {"evaluations": evaluations, "samples": samples}
             if result.trace:
                 line["trace"] = result.trace
@@ -191,7 +193,7 @@ class Worker:
             indices = self._indices(point, batch)
             chosen = tuple(texts[i] for i in indices)
             request = LikelihoodRequest(chosen, point["estimator"], point["options"], batch_seed(point["seed"], batch))
-            result, cost = self._measured(lambda: self.model.likelihood(request))
+            result, cost = self._measured(self.model.likelihood, request)
             figures = [
                 {
                     "index": i,
@@ -213,14 +215,14 @@ class Worker:
         append_line(self.folder / "batches.jsonl", {**head, **cost, **line})
         self.emit({"event": "batch", "point": point["fingerprint"], "batch": batch})
 
-    def _measured(self, compute: Callable[[], Any]) -> Any:
-        """The value of `compute` and what it cost, device synchronised on both sides."""
+    def _measured(self, compute: Callable[[Any], Any], request: Any) -> Any:
+        """The value of `compute(request)` and what it cost, device synchronised on both sides."""
         for network in self.model.networks:
             network.reset(0)
         self.memory.reset()
         self._synchronise()
         start = time.perf_counter()
-        value = compute()
+        value = compute(request)
         self._synchronise()
         seconds = time.perf_counter() - start
         cost = {
@@ -236,12 +238,14 @@ class Worker:
             torch.cuda.synchronize()
 
     def _warm_up(self, point: Dict[str, Any]) -> List[float]:
-        """Seconds of the warm-up calls: the point's own shapes with few steps, until two agree within 5 % (at most 5)."""
+        """Seconds of the warm-up calls: the point's own shapes with few steps, until two agree within 5 % (at most
+        5).
+        """
         seconds: List[float] = []
         short = {**point, "steps": point["warmup_steps"]}
         request = self._request(short, 0)
         for _ in range(self.job["warmup_calls"]):
-            seconds.append(self._measured(lambda: self.model.generate(request))[1]["seconds"])
+            seconds.append(self._measured(self.model.generate, request)[1]["seconds"])
             if len(seconds) > 1 and abs(seconds[-1] - seconds[-2]) <= 0.05 * seconds[-2]:
                 break
         return seconds
@@ -293,7 +297,8 @@ def _die_with_host() -> None:
 
 
 def main(folder: Path, skip: Collection[str]) -> int:
-    """Run the job in `folder` without the points in `skip`. Events go to the real stdout, one JSON object a line; whatever else prints goes to stderr.
+    """Run the job in `folder` without the points in `skip`. Events go to the real stdout, one JSON object a line;
+    whatever else prints goes to stderr.
 
     Returns:
         0 when every point has its row, 2 when the checkpoint cannot be used.

@@ -156,7 +156,9 @@ def test_prompts_reach_the_model(store):
 @pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 0.3])
 def test_a_killed_run_is_continued_and_loses_nothing(store, delay):
-    """SIGKILL to the host at an arbitrary moment: the worker must end too, and the next run must finish the rest once."""
+    """SIGKILL to the host at an arbitrary moment: the worker must end too, and the next run must finish the rest
+    once.
+    """
     point = make_point(samples=4000, batch_size=2)
     script = (
         "import sys, types\n"
@@ -192,6 +194,8 @@ def _wait_until_quiet(path: Path) -> None:
 
 
 def test_failure_reasons_of_allocators():
-    error = RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: you tried to allocate")
+    error = RuntimeError(
+        "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: you tried to allocate"
+    )
     assert failure_reason(error) == "out_of_memory"
     assert failure_reason(RuntimeError("shape mismatch")) == "exception"

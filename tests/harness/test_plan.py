@@ -38,7 +38,14 @@ def test_the_default_scheduler_is_the_cards_first():
 
 @pytest.mark.parametrize(
     "change",
-    [{"samples": 255}, {"batch_size": 32}, {"length": 4}, {"seeds": [7]}, {"options": {"word": "x"}}, {"dtype": "bfloat16"}],
+    [
+        {"samples": 255},
+        {"batch_size": 32},
+        {"length": 4},
+        {"seeds": [7]},
+        {"options": {"word": "x"}},
+        {"dtype": "bfloat16"},
+    ],
     ids=str,
 )
 def test_the_fingerprint_covers_what_can_change_a_result(change):
@@ -55,7 +62,9 @@ def test_the_fingerprint_covers_weights_and_code(tmp_path, monkeypatch):
 
 
 def test_a_scheduler_of_one_step_a_token_makes_one_point():
-    plan = planning.make_plan(BenchConfig(model=["shaky"], controls=[], schedulers=["whole"], steps=[2, 4], device="cpu"))
+    plan = planning.make_plan(
+        BenchConfig(model=["shaky"], controls=[], schedulers=["whole"], steps=[2, 4], device="cpu")
+    )
     assert [p["steps"] for p in plan.points if p["kind"] == "generate"] == [8]
     assert any("one step a token" in note for note in plan.notes)
 

@@ -251,6 +251,25 @@ def test_summary_claims_no_more_than_the_intervals(half: float | None, says: str
     assert not_says not in text
 
 
+def test_summary_warns_of_less_varied_text(run: ReportData) -> None:
+    rows = rows_of(run.table.assign(unigram_entropy_high=run.table["unigram_entropy"].clip(upper=3.7)))
+    warning = "less varied than real data"
+    assert warning in " ".join(sentences(run, rows, metrics_of(run), Names(rows)))
+    wide = rows_of(run.table.assign(unigram_entropy_high=4.0))
+    assert warning not in " ".join(sentences(run, wide, metrics_of(run), Names(wide)))
+
+
+def test_baseline_is_named_beside_the_best_model_but_never_as_it(run: ReportData) -> None:
+    table = run.table.copy()
+    table.loc[table["model"] == "radd", "role"] = "baseline"
+    table.loc[table["model"] == "radd", "gen_ppl"] = 1.0
+    data = dataclasses.replace(run, table=table)
+    rows = rows_of(table)
+    text = next(s for s in sentences(data, rows, metrics_of(data), Names(rows)) if s.startswith("Lowest generative"))
+    assert re.match(r"Lowest generative perplexity: [^\]]*\] by nanodd", text)
+    assert "Baseline radd" in text
+
+
 def test_summary_warns_of_perplexity_below_data(run: ReportData) -> None:
     table = run.table.copy()
     table.loc[table["model"] == "radd", "gen_ppl"] = 2.0
@@ -396,7 +415,10 @@ def test_report_of_a_stored_half_finished_run(tmp_path: Path) -> None:
     data = report_data(stored_run(tmp_path))
     assert [s["text"] for s in data.samples["a" * 16]] == ["text 0", "text 1"]
     assert data.traces["a" * 16] == [["_", "_"], ["x", "y"]]
-    assert data.environment == {"cpu": "X", "worker": {"j": {"gpu": "G", "checkpoint_sha256": None, "memory_kind": None}}}
+    assert data.environment == {
+        "cpu": "X",
+        "worker": {"j": {"gpu": "G", "checkpoint_sha256": None, "memory_kind": None}},
+    }
     page, _ = written(data, tmp_path / "report")
     assert "2 points of 1 model: 1 finished, 1 not run yet." in page.visible()
 

@@ -12,7 +12,9 @@ from adapters.masked.schedules import LogLinear, Schedule
 
 
 class ExactNetwork(MaskedNetwork):
-    """Gives log p(x_i = v | the unmasked tokens) of a table over all V^L sequences. Features are the logits themselves."""
+    """Gives log p(x_i = v | the unmasked tokens) of a table over all V^L sequences. Features are the logits
+    themselves.
+    """
 
     def __init__(self, table: Tensor, takes_time: bool = False) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ def true_nats(table: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
 @pytest.mark.parametrize("schedule", [LogLinear(), Geometric()], ids=lambda s: s.name)
 def test_with_exact_conditionals_the_bound_is_the_likelihood(name, schedule):
-    """The any-order bound is tight when every conditional is exact, whatever the noise schedule (RADD, theorem 2)."""
+    """The any-order bound is tight when every conditional is exact, whatever the noise schedule."""
     table = joint(length=3, vocab=2)
     model = denoiser(table, schedule)
     copies = 4000

@@ -11,13 +11,18 @@ from tests.adapters.masked.exact import denoiser, frequencies, joint
 N = 20_000
 
 
-def sample(model: Denoiser, name: str, steps: int, count: int = N, start=None, seed: int = 0, **options) -> torch.Tensor:
+def sample(
+    model: Denoiser, name: str, steps: int, count: int = N, start=None, seed: int = 0, **options
+) -> torch.Tensor:
     tokens = torch.full((count, model.network.length), model.mask_id) if start is None else start
     model.counted.reset(len(tokens))
     return SCHEDULERS[name](model, tokens, steps, options, seeded(seed, "cpu"), lambda step, state: None)
 
 
-EXACT_ONE_BY_ONE = [("first_hitting", 3, {}), *(("ordered", 3, {"order": o}) for o in ("forward", "backward", "random"))]
+EXACT_ONE_BY_ONE = [
+    ("first_hitting", 3, {}),
+    *(("ordered", 3, {"order": o}) for o in ("forward", "backward", "random")),
+]
 
 
 @pytest.mark.parametrize(("name", "steps", "options"), EXACT_ONE_BY_ONE, ids=lambda value: str(value))
@@ -71,7 +76,7 @@ def test_a_finished_sequence_costs_nothing(name):
 
 
 def test_ancestral_evaluates_only_when_something_is_revealed():
-    """E-NFE = N (1 - (1 - 1/N)^L) under a linear schedule (RADD, arXiv 2406.03736, eq. 4.3)."""
+    """E-NFE = N (1 - (1 - 1/N)^L) under a linear schedule (RADD, arXiv 2406.03736)."""
     length, steps = 4, 16
     model = denoiser(joint(length=length))
     sample(model, "ancestral", steps, count=4000)
@@ -126,7 +131,9 @@ def test_confidence_reveals_the_surest_position_first():
         seen: list[torch.Tensor] = []
         start = torch.full((200, 2), model.mask_id)
         model.counted.reset(200)
-        SCHEDULERS[name](model, start, 2, {}, seeded(0, "cpu"), lambda step, state, seen=seen: seen.append(state.clone()))
+        SCHEDULERS[name](
+            model, start, 2, {}, seeded(0, "cpu"), lambda step, state, seen=seen: seen.append(state.clone())
+        )
         first = seen[0]
         assert ((first[:, 0] != 2) & (first[:, 1] == 2)).float().mean() > 0.98, name
 
@@ -159,7 +166,9 @@ class TailNetwork(MaskedNetwork):
 
 @pytest.mark.slow
 def test_rare_tokens_come_at_their_true_rate_at_1000_steps():
-    """20,000 tokens of p = 2e-7 each: together 0.4 % of all draws. An under-drawn tail would fake a better perplexity."""
+    """20,000 tokens of p = 2e-7 each: together 0.4 % of all draws. An under-drawn tail would fake a better
+    perplexity.
+    """
     tail, count = 0.004, 32
     model = Denoiser(TailNetwork(20_001, tail), LogLinear())
     tokens = sample(model, "ancestral", 1000, count=count)

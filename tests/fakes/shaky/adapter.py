@@ -59,7 +59,9 @@ class Shaky(Model):
         if misbehave:
             misbehave(self.calls)
         word = request.options.get("word", "w")
-        texts = [f"{p.prefix} {word}".strip() for p in request.prompts] or [f"{word} {request.seed} {i} ." for i in range(request.count)]
+        texts = [f"{p.prefix} {word}".strip() for p in request.prompts] or [
+            f"{word} {request.seed} {i} ." for i in range(request.count)
+        ]
         tokens = [[1] * request.length] * request.count
         return GenerateResult(tokens, texts, list(self.network.nfe), [request.length] * request.count)
 
