@@ -52,7 +52,7 @@ class BenchConfig:
     data: Any = option(None, "text file for benchmark=text (UTF-8)")
     reference: Any = option(None, "held-out text file; without it the last tenth of data is held out")
     normalize: str = option("text8", "benchmark=text: 'text8' (a-z and space) or 'none'")
-    task: Any = option("unconditional", "tasks (list): unconditional, prefix, infill")
+    task: Any = option("unconditional", "tasks (list): unconditional, prefix, infill; 'none' for likelihood only")
     steps: Any = option([4, 16, 64], "sampler step counts to sweep (list)")
     schedulers: Any = option("default", "sampling algorithms (list), or 'default': each model's own first one")
     options: Any = option({}, "scheduler options, as {temperature: 0.9, top_p: 0.95, sampling_dtype: native}")

@@ -68,6 +68,7 @@ def _write_job(store: RunStore, plan: Plan, job: Job, settings: Settings) -> Non
     record = {
         "job": job.name,
         "adapter": job.adapter,
+        "checkpoint_sha256": job.checkpoint_sha256,
         "load": {**job.load, "data": str(data)},
         "inputs": {"references": str(data / "references.jsonl"), "prompts": str(data / "prompts.jsonl")},
         "threads": settings.threads,

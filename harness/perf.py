@@ -20,7 +20,7 @@ import torch
 
 from adapters.cards import get_card
 from adapters.masked.denoiser import Denoiser, seeded
-from adapters.masked.samplers import SCHEDULERS
+from adapters.masked.samplers import SCHEDULERS, Sampling
 from adapters.masked.schedules import LogLinear
 from adapters.radd.network import RaddNetwork, RaddSize
 from adapters.radd.samplers import radd_direct
@@ -51,7 +51,7 @@ def sampling_share(sampler: Callable[..., Any], options: dict[str, Any], steps: 
         tokens = torch.full((1, LENGTH), denoiser.mask_id)
         start = time.perf_counter()
         with torch.inference_mode():
-            sampler(denoiser, tokens, steps if index else 1, options, seeded(index, "cpu"), lambda step, state: None)
+            sampler(denoiser, tokens, Sampling(steps if index else 1, seeded(index, "cpu"), options))
         seconds = time.perf_counter() - start
         if index:
             inside.append(denoiser.counted.seconds)
@@ -68,6 +68,8 @@ def harness_share(samples: int) -> dict[str, float]:
     job = make_plan(config).jobs[0]
     with tempfile.TemporaryDirectory() as folder:
         record: dict[str, Any] = {
+            "job": job.name,
+            "checkpoint_sha256": "",
             "adapter": job.adapter,
             "load": {**job.load, "data": None},
             "inputs": {},

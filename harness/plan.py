@@ -31,12 +31,14 @@ class Job:
     Attributes:
         name: folder name below jobs/.
         adapter: importable adapter module.
+        checkpoint_sha256: digest of the weights, "" where there are none.
         load: fields of `adapters.base.LoadSpec`, data excepted.
         points: in the order they run.
     """
 
     name: str
     adapter: str
+    checkpoint_sha256: str
     load: Record
     points: list[Record]
 
@@ -147,7 +149,8 @@ class _PointBuilder:
         name = f"{self.card.name}-{_digest(key)[:8]}"
         for point in points:
             point["job"] = name
-        return Job(name=name, adapter=f"{self.card.module}.adapter", load=load, points=points)
+        adapter = f"{self.card.module}.adapter"
+        return Job(name, adapter, checkpoint.digest, load, points)
 
     def _base(self, kind: str) -> Record:
         return {
@@ -220,6 +223,8 @@ class _PointBuilder:
             raise error
 
     def _tasks(self) -> list[str]:
+        if self.config.task == ["none"]:
+            return []
         for task in self.config.task:
             if task not in self.benchmark.tasks:
                 raise unknown(f"task of benchmark {self.benchmark.name}", task, self.benchmark.tasks)

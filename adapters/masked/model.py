@@ -23,7 +23,7 @@ from adapters.base import (
 from adapters.masked.denoiser import Denoiser, seeded
 from adapters.masked.draws import DrawOptions
 from adapters.masked.likelihood import Estimator
-from adapters.masked.samplers import SCHEDULERS, OnStep, Scheduler
+from adapters.masked.samplers import SCHEDULERS, OnStep, Sampling, Scheduler
 from adapters.tokenizers import Tokenizer
 
 #: Monte-Carlo draws a text where the request names none.
@@ -99,14 +99,9 @@ class MaskedModel(Model):
         self.denoiser.counted.reset(request.count)
         states: list[list[str]] = []
         sampler = self.schedulers[request.scheduler]
-        tokens = sampler(
-            self.denoiser,
-            tokens,
-            request.steps,
-            request.options,
-            seeded(request.seed, self.denoiser.device),
-            self._tracer(request, states),
-        )
+        generator = seeded(request.seed, self.denoiser.device)
+        sampling = Sampling(request.steps, generator, request.options, self._tracer(request, states))
+        tokens = sampler(self.denoiser, tokens, sampling)
         ids = tokens.tolist()
         return GenerateResult(
             tokens=ids,

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from adapters.base import AdapterError
 from adapters.masked.denoiser import Denoiser
-from adapters.masked.samplers import OnStep
+from adapters.masked.samplers import Sampling
 from adapters.nanodd.diffusion import log_posterior, process_of
 
 
-def nanodd_d3pm(
-    denoiser: Denoiser,
-    tokens: Tensor,
-    steps: int,
-    options: Mapping[str, Any],
-    generator: torch.Generator,
-    on_step: OnStep,
-) -> Tensor:
+def nanodd_d3pm(denoiser: Denoiser, tokens: Tensor, sampling: Sampling) -> Tensor:
     """The authors' sampler (sample.py): for the same seed on the CPU the same tokens.
 
     All T steps; the mask stays a class of the prediction, so it may be predicted and a few masks may be left; every
@@ -31,19 +21,17 @@ def nanodd_d3pm(
         denoiser: network with a D3PM schedule.
         tokens: ids [B, L]: given tokens, and the mask elsewhere. Given tokens are put back after each draw, the
             last one included (the authors have no conditional sampling).
-        steps: T of the checkpoint; another number is an error.
-        options: `given_tokens`, "clamp".
-        generator: one `torch.multinomial` draw over all positions a step.
-        on_step: called with the step and the ids after it.
+        sampling: steps must be T of the checkpoint; option `given_tokens`, "clamp"; the generator makes one
+            `torch.multinomial` draw over all positions a step.
 
     Raises:
         AdapterError: for another number of steps, or an option it does not have.
     """
     process = process_of(denoiser)
+    steps = sampling.steps
     if steps != process.steps:
         raise AdapterError(f"nanodd_d3pm always makes the {process.steps} steps of its checkpoint, got steps {steps}")
-    if (choice := options.get("given_tokens", "clamp")) != "clamp":
-        raise AdapterError(f"nanodd_d3pm knows given_tokens 'clamp' only, got '{choice}'")
+    sampling.choice("given_tokens", ("clamp",))
     given = tokens != process.mask_id
     start = tokens
     rows = torch.arange(tokens.shape[0], device=tokens.device)
@@ -54,8 +42,8 @@ def nanodd_d3pm(
             logits = denoiser.network.head(features)
         if s > 1:
             logits = log_posterior(process, logits.softmax(-1), time[:, None] - 1, tokens)
-        tokens = torch.where(given, start, _categorical(logits, generator))
-        on_step(steps - s, tokens)
+        tokens = torch.where(given, start, _categorical(logits, sampling.generator))
+        sampling.on_step(steps - s, tokens)
     return tokens
 
 

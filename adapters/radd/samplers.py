@@ -15,12 +15,11 @@ from torch import Tensor
 from adapters.base import AdapterError
 from adapters.masked.denoiser import Denoiser
 from adapters.masked.draws import draw
-from adapters.masked.samplers import OnStep
+from adapters.masked.samplers import ORDERS, Sampling
 from adapters.masked.schedules import Schedule
 
 METHODS = ("tweedie", "euler")
 STRATEGIES = ("direct", "top_p", "top_k")
-ORDERS = ("forward", "backward", "random")
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 #: The authors' grid ends here instead of at 0.
 TIME_END = 1e-5
@@ -120,14 +119,7 @@ def draw_with_strategy(logits: Tensor, strategy: str, para: float, generator: to
     return draw(probs.float(), generator)
 
 
-def radd_direct(
-    denoiser: Denoiser,
-    tokens: Tensor,
-    steps: int,
-    options: Mapping[str, Any],
-    generator: torch.Generator,
-    on_step: OnStep,
-) -> Tensor:
+def radd_direct(denoiser: Denoiser, tokens: Tensor, sampling: Sampling) -> Tensor:
     """The authors' DiffusionSampler: every masked position leaves the mask independently in each step.
 
     A sequence is evaluated again only after it changed, so evaluations are 1 + its changes before the last step. With
@@ -136,91 +128,80 @@ def radd_direct(
     Args:
         denoiser: the network with its schedule.
         tokens: ids [B, L]; what is no mask stays.
-        steps: N; the grid has N + 1 times from 1 to 1e-5.
-        options: see `RaddOptions`.
-        generator: on the tokens' device. "direct" draws [masks, V + 1] uniforms a step, the rest [B, L], then the race.
-        on_step: called with the step and the ids after it.
+        sampling: with N steps the grid has N + 1 times from 1 to 1e-5; options see `RaddOptions`. "direct" draws
+            [masks, V + 1] uniforms a step, the other strategies [B, L], then the race.
 
     Raises:
         AdapterError: for an option it does not have.
     """
-    chosen = RaddOptions.of(options)
+    chosen = RaddOptions.of(sampling.options)
     if chosen.strategy == "direct":
-        return _leave_jointly(denoiser, tokens, steps, chosen, generator, on_step)
-    return _leave_then_draw(denoiser, tokens, steps, chosen, generator, on_step)
+        return _leave_jointly(denoiser, tokens, chosen, sampling)
+    return _leave_then_draw(denoiser, tokens, chosen, sampling)
 
 
-def _leave_jointly(
-    denoiser: Denoiser, tokens: Tensor, steps: int, options: RaddOptions, generator: torch.Generator, on_step: OnStep
-) -> Tensor:
+def _leave_jointly(denoiser: Denoiser, tokens: Tensor, options: RaddOptions, sampling: Sampling) -> Tensor:
     """One race a masked position between all tokens and staying masked."""
     cache = _Cache(denoiser, tokens, DTYPES[options.sampler_dtype])
-    times, dt = _grid(steps, tokens.device)
-    for i in range(steps):
-        chance = leave_chance(denoiser.schedule, times[i], dt, options.method) if i < steps - 1 else LAST_CHANCE
+    times, dt = _grid(sampling.steps, tokens.device)
+    for i in range(sampling.steps):
+        chance = (
+            leave_chance(denoiser.schedule, times[i], dt, options.method) if i < sampling.steps - 1 else LAST_CHANCE
+        )
         cache.refresh(tokens, times[i], probabilities=True)
         masked = tokens == denoiser.mask_id
         weights = joint_weights(cache.values[masked], chance)
-        tokens = tokens.masked_scatter(masked, draw(weights, generator))
-        on_step(i, tokens)
+        tokens = tokens.masked_scatter(masked, draw(weights, sampling.generator))
+        sampling.on_step(i, tokens)
     return tokens
 
 
-def _leave_then_draw(
-    denoiser: Denoiser, tokens: Tensor, steps: int, options: RaddOptions, generator: torch.Generator, on_step: OnStep
-) -> Tensor:
+def _leave_then_draw(denoiser: Denoiser, tokens: Tensor, options: RaddOptions, sampling: Sampling) -> Tensor:
     """First which positions leave the mask, then their class, the mask being one."""
     cache = _Cache(denoiser, tokens, DTYPES[options.sampler_dtype])
-    times, dt = _grid(steps, tokens.device)
-    for i in range(steps):
+    times, dt = _grid(sampling.steps, tokens.device)
+    for i in range(sampling.steps):
         chance = leave_chance(denoiser.schedule, times[i], dt, options.method)
         cache.refresh(tokens, times[i], probabilities=False)
         masked = tokens == denoiser.mask_id
         leaving = masked
-        if i < steps - 1:
-            leaving = masked & (torch.rand(tokens.shape, generator=generator, device=tokens.device) < chance)
-        ids = draw_with_strategy(cache.values[leaving], options.strategy, options.strategy_para, generator)
+        if i < sampling.steps - 1:
+            leaving = masked & (torch.rand(tokens.shape, generator=sampling.generator, device=tokens.device) < chance)
+        ids = draw_with_strategy(cache.values[leaving], options.strategy, options.strategy_para, sampling.generator)
         tokens = tokens.masked_scatter(leaving, ids)
-        on_step(i, tokens)
+        sampling.on_step(i, tokens)
     return tokens
 
 
-def radd_ordered(
-    denoiser: Denoiser,
-    tokens: Tensor,
-    steps: int,
-    options: Mapping[str, Any],
-    generator: torch.Generator,
-    on_step: OnStep,
-) -> Tensor:
+def radd_ordered(denoiser: Denoiser, tokens: Tensor, sampling: Sampling) -> Tensor:
     """The authors' OrderedSampler: one position a step, one evaluation a step, nothing reused, the mask never drawn.
 
     Args:
         denoiser: the network with its schedule.
         tokens: ids [B, L], all masks.
-        steps: at most L; with fewer, masks are left.
-        options: see `RaddOptions`; "random" draws one order for the whole batch.
-        generator: on the tokens' device.
-        on_step: called with the step and the ids after it.
+        sampling: at most L steps (with fewer, masks are left); options see `RaddOptions`, where the order "random" is
+            drawn once for the whole batch.
 
     Raises:
         AdapterError: for given tokens (the authors' code overwrites them), more steps than tokens, or a bad option.
     """
-    chosen = RaddOptions.of(options)
+    chosen = RaddOptions.of(sampling.options)
     batch, length = tokens.shape
-    if steps > length:
-        raise AdapterError(f"radd_ordered writes one token a step: steps {steps} is more than the length {length}")
+    if sampling.steps > length:
+        raise AdapterError(
+            f"radd_ordered writes one token a step: steps {sampling.steps} is more than the length {length}"
+        )
     if (tokens != denoiser.mask_id).any():
         raise AdapterError("radd_ordered overwrites given tokens, so it has no prefix or infill task: use 'ordered'")
-    order = _order(chosen.order, length, generator)
+    order = _order(chosen.order, length, sampling.generator)
     rows = torch.arange(batch, device=tokens.device)
     time = torch.ones(batch, dtype=torch.float64, device=tokens.device)
     tokens = tokens.clone()
-    for i in range(steps):
+    for i in range(sampling.steps):
         logits = _logits(denoiser, denoiser.features(tokens, rows, time))[:, order[i], : denoiser.mask_id]
         logits = logits.to(DTYPES[chosen.sampler_dtype])
-        tokens[:, order[i]] = draw_with_strategy(logits, chosen.strategy, chosen.strategy_para, generator)
-        on_step(i, tokens)
+        tokens[:, order[i]] = draw_with_strategy(logits, chosen.strategy, chosen.strategy_para, sampling.generator)
+        sampling.on_step(i, tokens)
     return tokens
 
 

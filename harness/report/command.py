@@ -29,8 +29,7 @@ _NEVER_KEPT = {"model", "run", "schedulers", "steps", "task", "options", "length
 def row_command(row: Row, base_command: str) -> str:
     """The `tdbench bench` command which makes this row again, with as little else as the settings allow.
 
-    A likelihood row brings one generation of one step along, because bench always generates. The run's `samples` stay
-    as they are there, because the size of the prepared data follows from them.
+    A likelihood row keeps the run's `samples`, because the size of the prepared data follows from them.
 
     Args:
         row: a row of the run's table.
@@ -46,7 +45,7 @@ def row_command(row: Row, base_command: str) -> str:
         if value not in (None, {}) and (value != 0 or field == "seed"):  # 0 steps: a control, which has none
             settings[setting] = _value(value)
     if kind == "likelihood":
-        settings["steps"] = "1"
+        settings["task"] = "none"
         options = row.get("options")
         if isinstance(options, Mapping) and options.get("draws") is not None:
             settings["draws"] = _value(options["draws"])

@@ -99,6 +99,8 @@ class Worker:
     def _record_session(self, seconds: float) -> None:
         record = {
             "session": self.session,
+            "job": self.job["job"],
+            "checkpoint_sha256": self.job["checkpoint_sha256"],
             "load_seconds": seconds,
             "parameters": self.model.parameter_count,
             "memory_kind": self.memory.kind,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adapters.base import AdapterError
 from adapters.masked.likelihood import Estimate
+from adapters.masked.samplers import Sampling
 from adapters.nanodd.diffusion import (
     Absorbing,
     absorbing,
@@ -173,9 +174,8 @@ def test_sampler_draws_the_authors_tokens(case: Case, seed: int) -> None:
     start = torch.full((SAMPLE_BATCH, case.length), denoiser.mask_id)
     states = [start]
     with torch.no_grad():
-        final = nanodd_d3pm(
-            denoiser, start, case.args.T, {}, torch.Generator().manual_seed(seed), lambda i, x: states.append(x)
-        )
+        generator = torch.Generator().manual_seed(seed)
+        final = nanodd_d3pm(denoiser, start, Sampling(case.args.T, generator, {}, lambda i, x: states.append(x)))
     assert len(states) == case.args.T + 1
     assert torch.equal(final, states[-1])
     kept = golden(case, f"sample/{seed}/kept")
@@ -200,18 +200,19 @@ def test_sampler_keeps_given_tokens() -> None:
     given = start != denoiser.mask_id
     seen: list[Tensor] = []
     with torch.no_grad():
-        nanodd_d3pm(denoiser, start, 12, {"given_tokens": "clamp"}, torch.Generator(), lambda i, x: seen.append(x))
+        options = {"given_tokens": "clamp"}
+        nanodd_d3pm(denoiser, start, Sampling(12, torch.Generator(), options, lambda i, x: seen.append(x)))
     assert all(torch.equal(state[given], start[given]) for state in seen)
     assert not torch.equal(seen[-1], start)
 
 
 @pytest.mark.parametrize(
-    ("steps", "options", "text"), [(11, {}, "12 steps"), (12, {"given_tokens": "free"}, "given_tokens 'clamp'")]
+    ("steps", "options", "text"), [(11, {}, "12 steps"), (12, {"given_tokens": "free"}, "given_tokens 'free'")]
 )
 def test_sampler_refuses_what_it_does_not_do(steps: int, options: dict[str, str], text: str) -> None:
     denoiser = BY_NAME["text8"].denoiser()
     with pytest.raises(AdapterError, match=text):
-        nanodd_d3pm(denoiser, torch.zeros(1, 4).long(), steps, options, torch.Generator(), lambda i, x: None)
+        nanodd_d3pm(denoiser, torch.zeros(1, 4).long(), Sampling(steps, torch.Generator(), options))
 
 
 def test_corrupt_masks_at_the_scheduled_rate() -> None:

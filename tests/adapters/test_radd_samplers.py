@@ -12,6 +12,7 @@ from torch import Tensor
 from adapters.base import AdapterError
 from adapters.masked.denoiser import seeded
 from adapters.masked.draws import draw
+from adapters.masked.samplers import Sampling
 from adapters.masked.schedules import LogLinear
 from adapters.radd.samplers import (
     RaddOptions,
@@ -25,10 +26,6 @@ from tests.adapters.radd_fixtures import GOLDENS, LENGTH, SCHEDULES, SIZE, denoi
 
 GOLDEN = json.loads((GOLDENS / "radd.json").read_text(encoding="utf-8"))
 MASK = SIZE.tokens
-
-
-def ignore(step: int, tokens: Tensor) -> None:
-    """No trace."""
 
 
 def masks(batch: int, length: int = LENGTH) -> Tensor:
@@ -62,9 +59,9 @@ def test_direct_gives_the_authors_tokens_and_evaluations(case: dict[str, Any]) -
         start[:, position] = token
     before = start.clone()
     states: list[Tensor] = []
-    tokens = radd_direct(
-        den, start, case["steps"], options_of(case), seeded(case["seed"], "cpu"), lambda i, x: states.append(x)
-    )
+    generator = seeded(case["seed"], "cpu")
+    sampling = Sampling(case["steps"], generator, options_of(case), lambda i, x: states.append(x))
+    tokens = radd_direct(den, start, sampling)
     assert tokens.tolist() == case["tokens"]
     assert den.counted.nfe == case["evaluations"]
     assert torch.equal(start, before)
@@ -77,7 +74,7 @@ def test_direct_gives_the_authors_tokens_and_evaluations(case: dict[str, Any]) -
 def test_ordered_gives_the_authors_tokens_and_evaluations(case: dict[str, Any]) -> None:
     den = denoiser("loglinear", case["batch"])
     start = masks(case["batch"], case["length"])
-    tokens = radd_ordered(den, start, case["steps"], options_of(case), seeded(case["seed"], "cpu"), ignore)
+    tokens = radd_ordered(den, start, Sampling(case["steps"], seeded(case["seed"], "cpu"), options_of(case)))
     written = [[[i, t] for i, t in enumerate(row) if t != MASK] for row in tokens.tolist()]
     assert written == case["written"]
     assert den.counted.nfe == case["evaluations"] == [case["steps"]] * case["batch"]
@@ -99,7 +96,7 @@ def test_full_sequences_are_evaluated_once_and_kept() -> None:
     """As the authors' code does: every row counts as changed before the first step."""
     den = denoiser("loglinear", 2)
     start = torch.arange(2 * LENGTH).reshape(2, LENGTH)
-    tokens = radd_direct(den, start, 3, {}, seeded(0, "cpu"), ignore)
+    tokens = radd_direct(den, start, Sampling(3, seeded(0, "cpu")))
     assert torch.equal(tokens, start)
     assert den.counted.nfe == [1, 1]
 
@@ -108,10 +105,10 @@ def test_full_sequences_are_evaluated_once_and_kept() -> None:
 def test_ordered_refuses_given_tokens_and_too_many_steps() -> None:
     start = masks(1)
     with pytest.raises(AdapterError, match="more than the length"):
-        radd_ordered(denoiser("loglinear", 1), start, LENGTH + 1, {}, seeded(0, "cpu"), ignore)
+        radd_ordered(denoiser("loglinear", 1), start, Sampling(LENGTH + 1, seeded(0, "cpu")))
     start[0, 2] = 5
     with pytest.raises(AdapterError, match="use 'ordered'"):
-        radd_ordered(denoiser("loglinear", 1), start, LENGTH, {}, seeded(0, "cpu"), ignore)
+        radd_ordered(denoiser("loglinear", 1), start, Sampling(LENGTH, seeded(0, "cpu")))
 
 
 @pytest.mark.parametrize(

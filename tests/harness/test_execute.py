@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,6 +51,7 @@ def test_a_point_is_cut_in_batches_measured_and_stored(store):
     session = store.sessions()[first["session"]]
     assert session["parameters"] == 7
     assert session["environment"]["threads"] == 1
+    assert session["checkpoint_sha256"] == "0" * 64
     assert "shaky fine steps=3" in shown
 
 
@@ -117,7 +119,7 @@ def test_bad_checkpoint_fails_its_points_in_one_sentence(store, tmp_path):
 
 def test_a_worker_that_cannot_start_fails_its_points(store):
     job = make_job([make_point()])
-    broken = type(job)(job.name, "tests.fakes.nothing.adapter", job.load, job.points)
+    broken = replace(job, adapter="tests.fakes.nothing.adapter")
     store.write_plan({"points": job.points, "config": {}, "command": "test"})
     plan = SimpleNamespace(jobs=[broken], benchmark=SimpleNamespace(name="toy"))
     outcome = execute(store, plan, Settings(1, 1, None), Progress(io.StringIO()))

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from adapters.base import AdapterError
 from adapters.masked.denoiser import Denoiser, MaskedNetwork, seeded
-from adapters.masked.samplers import SCHEDULERS, best, remaining, reveal_euler, reveal_posterior
+from adapters.masked.samplers import SCHEDULERS, Sampling, best, remaining, reveal_euler, reveal_posterior
 from adapters.masked.schedules import D3PM, Geometric, LogLinear
 from tests.adapters.masked.exact import denoiser, frequencies, joint
 
@@ -16,7 +17,7 @@ def sample(
 ) -> torch.Tensor:
     tokens = torch.full((count, model.network.length), model.mask_id) if start is None else start
     model.counted.reset(len(tokens))
-    return SCHEDULERS[name](model, tokens, steps, options, seeded(seed, "cpu"), lambda step, state: None)
+    return SCHEDULERS[name](model, tokens, Sampling(steps, seeded(seed, "cpu"), options))
 
 
 EXACT_ONE_BY_ONE = [
@@ -131,9 +132,8 @@ def test_confidence_reveals_the_surest_position_first():
         seen: list[torch.Tensor] = []
         start = torch.full((200, 2), model.mask_id)
         model.counted.reset(200)
-        SCHEDULERS[name](
-            model, start, 2, {}, seeded(0, "cpu"), lambda step, state, seen=seen: seen.append(state.clone())
-        )
+        sampling = Sampling(2, seeded(0, "cpu"), on_step=lambda step, state, seen=seen: seen.append(state.clone()))
+        SCHEDULERS[name](model, start, sampling)
         first = seen[0]
         assert ((first[:, 0] != 2) & (first[:, 1] == 2)).float().mean() > 0.98, name
 
@@ -177,6 +177,12 @@ def test_rare_tokens_come_at_their_true_rate_at_1000_steps():
     assert abs(hits - expected) < 4 * expected**0.5, (hits, expected)
     spread = tokens[tokens != 0].unique().numel()
     assert spread > 0.95 * hits, "rare tokens must not collapse on a few"
+
+
+@pytest.mark.parametrize("options", [{"grid": "square"}, {"order": "sideways"}])
+def test_an_unknown_choice_is_refused(options):
+    with pytest.raises(AdapterError, match="is not one of"):
+        sample(denoiser(joint()), "ordered" if "order" in options else "ancestral", 2, count=1, **options)
 
 
 def test_best_and_remaining():

@@ -1,0 +1,188 @@
+"""The console command as a user meets it, on the real tiny checkpoints."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.cli import main
+from harness.store import RunStore
+from harness.worker.jsonl import read_lines
+
+SMALL = ["samples=4", "batch_size=2", "steps=2", "likelihood_samples=2", "draws=2", "threads=1", "warmup_calls=1"]
+
+
+@pytest.fixture
+def places(tmp_path):
+    return [f"results={tmp_path / 'results'}", f"reports={tmp_path / 'reports'}"]
+
+
+def store_of(places) -> RunStore:
+    return RunStore.open(Path(places[0].partition("=")[2]), "r")
+
+
+@pytest.mark.slow
+def test_bench_from_model_to_report(places, capsys):
+    assert main(["bench", "model=radd,nanodd", "run=r", *SMALL, *places]) == 0
+    shown = capsys.readouterr()
+    report = Path(places[1].partition("=")[2]) / "r"
+    assert str(report / "index.html") in shown.out
+    assert "toy_valid_sentences" in shown.out
+    assert "upper_bound" in shown.out
+    frame = pd.read_csv(report / "table.csv")
+    assert set(frame["status"]) == {"done"}
+    generated = frame[frame["kind"] == "generate"].set_index("model")
+    assert generated.loc["radd", "nfe_mean"] == 2
+    assert generated.loc["data", "toy_valid_sentences"] == 1
+    assert generated["gen_ppl"].notna().all()
+    assert (report / "table.md").is_file()
+    assert list(report.glob("*.svg"))
+    page = (report / "index.html").read_text()
+    assert "<script src" not in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+    # The same command again computes nothing; score and report work alone, offline.
+    before = (store_of(places).folder / "scores.jsonl").read_bytes()
+    sizes = {p: p.stat().st_size for p in store_of(places).folder.rglob("batches.jsonl")}
+    assert main(["bench", "model=radd,nanodd", "run=r", *SMALL, *places]) == 0
+    assert {p: p.stat().st_size for p in sizes} == sizes
+    assert (store_of(places).folder / "scores.jsonl").read_bytes() == before
+    assert main(["score", "run=r", places[0], "metrics=distinct_1"]) == 0
+    assert len((store_of(places).folder / "scores.jsonl").read_bytes()) > len(before)
+    (report / "index.html").unlink()
+    assert main(["report", "run=r", *places]) == 0
+    assert (report / "index.html").is_file()
+
+
+@pytest.mark.slow
+def test_prefix_and_infill_keep_what_was_given(places):
+    words = ["bench", "model=radd,nanodd", "task=prefix,infill", "controls=[]", "likelihood=none", "run=r"]
+    assert main([*words, "metrics=bleu,chrf", *SMALL, *places]) == 0
+    store = store_of(places)
+    prompts = read_lines(store.benchmark_data("toy") / "prompts.jsonl")
+    for point in store.points():
+        for sample, prompt in zip(store.samples(point["fingerprint"]), prompts, strict=False):
+            assert sample["text"].startswith(prompt["prefix"])
+            assert sample["text"].endswith(prompt["suffix"]) or point["task"] == "prefix"
+            assert sample["generated_tokens"] < 64
+    values = {score["metric"]: score["value"] for score in store.scores()}
+    assert values["bleu"] is not None
+    assert values["chrf"] is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["bench", "model=rad"], "unknown model 'rad'. Did you mean 'radd'?"),
+        (["bench", "model=radd", "schedulers=ancestrel"], "Did you mean 'ancestral'?"),
+        (["bench", "benchmark=toi"], "unknown benchmark 'toi'. Did you mean 'toy'?"),
+        (["bench", "model=radd", "metrics=gen_pl"], "unknown metric 'gen_pl'. Did you mean 'gen_ppl'?"),
+        (["bench", "steps=0"], "steps must be a whole number"),
+        (["bench", "steps=x"], "got 'x'"),
+        (["bench", "model=nanodd", "steps=1001"], "steps 1001 is too many for ancestral of nanodd"),
+        (["bench", "model=radd", "schedulers=confidence", "steps=65"], "steps 65 is too many for confidence of radd"),
+        (["bench", "samples=0"], "samples must be"),
+        (["bench", "length=0"], "length must be"),
+        (["bench", "benchmark=text"], "needs a text file"),
+        (["bench", "benchmark=text", "data=/no/such/file"], "/no/such/file"),
+        (["bench", "model=radd", "checkpoint=/no/such/folder"], "no checkpoint folder '/no/such/folder'"),
+        (
+            ["bench", "model=radd", "schedulers=radd_ordered", "task=infill"],
+            "radd_ordered of radd has no task 'infill'",
+        ),
+        (["score", "run=none"], "no run 'none'"),
+        (["report"], "run is missing"),
+        (["train", "model=unigram"], "unigram"),
+    ],
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
+)
+def test_a_mistake_gets_one_line_and_exit_code_2(words, message, places, capsys):
+    extra = places if words[0] == "bench" else places[:1] if words[0] == "score" else []
+    assert main([*words, *extra]) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert "Traceback" not in shown.err
+    assert len([line for line in shown.err.splitlines() if line.startswith("tdbench:")]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("model.safetensors", b"truncated"), ("config.json", b"{}"), ("config.json", b"no json")],
+    ids=["truncated", "not a config", "not json"],
+)
+def test_a_bad_checkpoint_is_one_line_and_loses_nothing(file, content, places, tmp_path, capsys):
+    import shutil
+
+    bad = tmp_path / "bad"
+    shutil.copytree(Path(__file__).parents[2] / "adapters" / "radd" / "tiny", bad)
+    (bad / file).write_bytes(content)
+    checkpoint = f"checkpoint={{radd: {bad}, nanodd: tiny}}"
+    assert main(["bench", "model=nanodd,radd", checkpoint, "controls=[]", "run=r", *SMALL, *places]) == 2
+    shown = capsys.readouterr()
+    assert str(bad) in shown.err
+    assert "Traceback" not in shown.err
+    rows = store_of(places).rows().values()
+    assert {(row["status"], row["reason"]) for row in rows} == {("done", None), ("failed", "bad_checkpoint")}
+
+
+def test_an_unwritable_results_folder(tmp_path, capsys):
+    (tmp_path / "results").write_text("a file where the folder should be")
+    assert main(["bench", "model=radd", f"results={tmp_path / 'results'}", f"reports={tmp_path}"]) == 2
+    assert "cannot write results into" in capsys.readouterr().err
+
+
+def test_two_runs_in_one_folder(places, capsys):
+    store = RunStore(Path(places[0].partition("=")[2]) / "r")
+    with store.locked():
+        assert main(["bench", "model=radd", "run=r", *SMALL, *places]) == 2
+    assert "in use by another process" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_half_finished_run_can_be_reported_and_continued(places, capsys):
+    """The whole command is killed; report says what is missing; the same command finishes."""
+    words = ["bench", "model=radd", "controls=[]", "run=r", "samples=400", "batch_size=4", "steps=32", "threads=1"]
+    words += ["likelihood_samples=4", "draws=2", "warmup_calls=1", *places]
+    root = Path(__file__).parents[2]
+    host = subprocess.Popen([sys.executable, "-m", "harness.cli", *words], cwd=root, stderr=subprocess.DEVNULL)
+    results = Path(places[0].partition("=")[2])
+    while not any(path.stat().st_size > 3000 for path in results.rglob("batches.jsonl")):
+        time.sleep(0.05)
+        assert host.poll() is None
+    os.kill(host.pid, signal.SIGKILL)
+    host.wait()
+    time.sleep(1)
+    assert main(["score", "run=r", places[0]]) == 0
+    assert main(["report", "run=r", *places]) == 0
+    frame = pd.read_csv(Path(places[1].partition("=")[2]) / "r" / "table.csv")
+    assert "partial" in set(frame["status"])
+    capsys.readouterr()
+    assert main(words) == 0
+    frame = pd.read_csv(Path(places[1].partition("=")[2]) / "r" / "table.csv")
+    assert set(frame["status"]) == {"done"}
+    assert frame.loc[0, "samples_done"] == 400
+
+
+def test_listing_commands_print_tab_separated_tables(capsys):
+    for command in ("models", "benchmarks"):
+        assert main([command]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len({line.count("\t") for line in lines}) == 1
+    assert main(["doctor"]) in (0, 1)
+    assert "torch" in capsys.readouterr().out
+
+
+def test_help_is_enough(capsys):
+    for words in ([], ["bench"], ["train"], ["score"], ["report"]):
+        with pytest.raises(SystemExit) as stop:
+            main([*words, "--help"])
+        assert stop.value.code == 0
+    assert "schedulers" in capsys.readouterr().out
