@@ -93,7 +93,7 @@ def _local(card: Card, name: str, tokenizer: str | None) -> ResolvedCheckpoint:
         raise unknown(f"checkpoint of {card.name}", name, card.checkpoints)
     _check_present(path, card)
     folder = path if path.is_dir() else path.parent
-    facts = _training_facts(folder)
+    facts = training_facts(folder)
     if not tokenizer:
         tokenizer = facts.get("tokenizer") or ("folder" if (folder / "tokenizer.json").exists() else None)
     usual = next((c for c in card.checkpoints.values() if c.kind == "published"), None)
@@ -108,7 +108,7 @@ def _local(card: Card, name: str, tokenizer: str | None) -> ResolvedCheckpoint:
     )
 
 
-def _training_facts(folder: Path) -> dict[str, Any]:
+def training_facts(folder: Path) -> dict[str, Any]:
     """What our trainer noted beside the weights: tokenizer and length; {} where there is no note."""
     note = folder / "training.json"
     if not note.is_file():

@@ -65,7 +65,7 @@ def _check_report(folder: Path, report: Mapping[str, Any]) -> None:
             f"checkpoint {folder} holds another model's weights: {len(missing)} GPT-2 tensors missing "
             f"({', '.join(missing[:2]) or 'none'}), {len(foreign)} unknown ({', '.join(foreign[:2]) or 'none'})."
         )
-    for name, stored, wanted in report["mismatched_keys"]:
+    for name, stored, wanted in sorted(report["mismatched_keys"]):
         raise CheckpointError(
             f"checkpoint {folder}: '{name}' has shape {list(stored)} but its config asks for {list(wanted)}: "
             "config and weights are not of one checkpoint."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -148,31 +149,44 @@ class MaskedModel(Model):
         if request.estimator not in self.estimators:
             raise AdapterError(f"estimator '{request.estimator}' is not one of {', '.join(self.estimators)}")
         windows = [(row, window) for row, text in enumerate(request.texts) for window in self._windows(text)]
-        nats = [0.0] * len(request.texts)
-        variance = [0.0] * len(request.texts)
-        counts = [0] * len(request.texts)
-        evaluations = [0] * len(request.texts)
+        totals = [_Total() for _ in request.texts]
         generator = seeded(request.seed, self.denoiser.device)
+        draws = int(request.options.get("draws", DEFAULT_DRAWS))
         for length in sorted({len(window) for _, window in windows}):
+            # Windows of one length make one tensor: padding would be seen by a network without an attention mask.
             rows = [row for row, window in windows if len(window) == length]
-            tokens = torch.tensor(
-                [window for _, window in windows if len(window) == length], device=self.denoiser.device
-            )
+            tokens = torch.tensor([window for _, window in windows if len(window) == length])
             self.denoiser.counted.reset(len(rows))
-            draws = int(request.options.get("draws", DEFAULT_DRAWS))
-            estimate = self.estimators[request.estimator](self.denoiser, tokens, draws, generator)
-            for i, row in enumerate(rows):
-                nats[row] += float(estimate.nats[i])
-                variance[row] += float(estimate.standard_error[i]) ** 2
-                counts[row] += length
-                evaluations[row] += self.denoiser.counted.nfe[i]
-        texts = [
-            TextLikelihood(n, None if math.isnan(v) else math.sqrt(v), c)
-            for n, v, c in zip(nats, variance, counts, strict=True)
-        ]
-        return LikelihoodResult(texts=texts, kind="upper_bound", nfe=evaluations)
+            estimator = self.estimators[request.estimator]
+            estimate = estimator(self.denoiser, tokens.to(self.denoiser.device), draws, generator)
+            errors = estimate.standard_error.tolist()
+            for row, nats, error, nfe in zip(
+                rows, estimate.nats.tolist(), errors, self.denoiser.counted.nfe, strict=True
+            ):
+                totals[row].add(nats, error, length, nfe)
+        return LikelihoodResult([total.figure() for total in totals], "upper_bound", [total.nfe for total in totals])
 
     def _windows(self, text: str) -> list[list[int]]:
         ids = self.tokenizer.encode(text)
         size = self.max_length or max(len(ids), 1)
         return [ids[i : i + size] for i in range(0, len(ids), size)]
+
+
+@dataclass
+class _Total:
+    """The sum over the windows of one text; their errors are independent."""
+
+    nats: float = 0.0
+    variance: float = 0.0
+    tokens: int = 0
+    nfe: int = 0
+
+    def add(self, nats: float, error: float, tokens: int, nfe: int) -> None:
+        self.nats += nats
+        self.variance += error**2
+        self.tokens += tokens
+        self.nfe += nfe
+
+    def figure(self) -> TextLikelihood:
+        error = None if math.isnan(self.variance) else math.sqrt(self.variance)
+        return TextLikelihood(self.nats, error, self.tokens)

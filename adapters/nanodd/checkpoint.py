@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from adapters.base import CheckpointError
 from adapters.masked.schedules import D3PM
 from adapters.nanodd.diffusion import absorbing
 from adapters.nanodd.network import ModelArgs, NanoddNetwork, rotary_frequencies
+from adapters.weights import read_pickle
 
 FILE_NAME = "ckpt.pt"
 MODEL_CLASS = "D3PMAbsorbing"
@@ -26,7 +26,6 @@ WRAPPERS = ("_orig_mod.", "module.")
 DEFAULT_LENGTH = 256
 #: The buffers follow from T and the sizes; a cumulative product made elsewhere may differ by rounding.
 BUFFER_TOLERANCE = 1e-5
-_ZIP_START = b"PK"
 
 
 @dataclass(frozen=True)
@@ -83,26 +82,7 @@ def _read(file: Path) -> dict[str, Any]:
     """The dictionary in the file; nothing but tensors and plain values is ever built from it."""
     if not file.is_file():
         raise CheckpointError(f"{file} does not exist: give the folder (or file) of a nanoDD checkpoint, {FILE_NAME}.")
-    try:
-        with file.open("rb") as stream:
-            start = stream.read(len(_ZIP_START))
-        if not start:
-            raise CheckpointError(f"{file} is empty: download it again.")
-        if start != _ZIP_START:
-            raise CheckpointError(
-                f"{file} is not a file of torch.save (bare pickles are refused, reading one can run code): "
-                "get the authors' ckpt.pt."
-            )
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"{file} holds more than tensors and plain values; it is refused because reading it could run code. "
-            "Use the authors' original file."
-        ) from None
-    except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
-        # All of these come from torch's reader on damaged bytes, depending on where the damage is.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{file} is truncated or damaged ({reason}): download it again.") from None
+    content = read_pickle(file)
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} is not a nanoDD checkpoint: it holds a {type(content).__name__}, no dictionary.")
     return content

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from adapters.base import CheckpointError
 from adapters.masked.schedules import Geometric, LogLinear, Schedule
 from adapters.radd.network import RaddNetwork, RaddSize
+from adapters.weights import read_pickle, read_safetensors
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -42,7 +41,6 @@ NUMPY_NUMBER: list[Any] = [
 ]
 #: No RADD number comes near this; it keeps a wrong config from asking for more than tensor sizes can express.
 LARGEST = 1 << 24
-_DAMAGED = (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError)
 
 Config = dict[str, Any]
 State = dict[str, Tensor]
@@ -168,18 +166,11 @@ def _read_hub(folder: Path) -> tuple[Config, State]:
     except ValueError as error:
         raise CheckpointError(f"{folder / CONFIG} is not JSON ({error}): fetch the checkpoint again.") from None
     if (folder / WEIGHTS).is_file():
-        return _mapping(config, folder / CONFIG), _read_safetensors(folder / WEIGHTS)
+        return _mapping(config, folder / CONFIG), read_safetensors(folder / WEIGHTS)
     if (folder / OLD_WEIGHTS).is_file():
-        state = _unpickle(folder / OLD_WEIGHTS, [])
+        state = read_pickle(folder / OLD_WEIGHTS)
         return _mapping(config, folder / CONFIG), _tensors(state, folder / OLD_WEIGHTS)
     raise CheckpointError(f"checkpoint {folder} has no weights ({WEIGHTS} or {OLD_WEIGHTS}): fetch it again.")
-
-
-def _read_safetensors(file: Path) -> State:
-    try:
-        return load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file} is truncated or no safetensors file ({error}): fetch it again.") from None
 
 
 def _read_run(path: Path) -> tuple[Config, State]:
@@ -193,7 +184,7 @@ def _read_run(path: Path) -> tuple[Config, State]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{root / RUN_CONFIG} is not YAML ({reason}).") from None
-    saved = _unpickle(file, NUMPY_NUMBER)
+    saved = read_pickle(file, NUMPY_NUMBER)
     if not isinstance(saved, dict) or not isinstance(saved.get("ema"), dict) or "model" not in saved:
         raise CheckpointError(f"{file} is no RADD training checkpoint: it needs the keys 'model' and 'ema'.")
     return _mapping(config, root / RUN_CONFIG), _averaged(_tensors(saved["model"], file), saved["ema"], file)
@@ -207,22 +198,6 @@ def _averaged(state: State, ema: Config, file: Path) -> State:
         count = len(shadow) if isinstance(shadow, list) else "no"
         raise CheckpointError(f"{file} has {count} averaged tensors for {len(names)} parameters: it is damaged.")
     return {**state, **_tensors(dict(zip(names, shadow, strict=True)), file)}
-
-
-def _unpickle(file: Path, allowed: list[Any]) -> Any:
-    """Tensors and plain containers only; nothing in the file is ever run."""
-    try:
-        with torch.serialization.safe_globals(allowed):
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"{file} is damaged or holds more than tensors, and running code from a checkpoint is refused: use the "
-            f"safetensors file, or fetch it again."
-        ) from None
-    except _DAMAGED as error:
-        raise CheckpointError(
-            f"{file} is truncated or no PyTorch file ({type(error).__name__}): get it again."
-        ) from None
 
 
 def _mapping(value: Any, file: Path) -> Config:

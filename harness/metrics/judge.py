@@ -29,12 +29,13 @@ import torch
 from torch.nn import functional
 
 from adapters.base import AdapterError
-from adapters.tokenizers import Tokenizer, load_tokenizer_file
+from adapters.tokenizers import Tokenizer, load_tokenizer
+from harness.checkpoints import training_facts
 from harness.errors import UserError
 
 FEATURES = "final hidden state at the last token"
 _ROOT = Path(__file__).resolve().parents[2]
-_FILES = ("config.json", "tokenizer.json")
+_FILES = ("config.json", "tokenizer.json", "training.json")
 _BATCH_TOKENS = 8192
 _BATCH_LOGITS = 1 << 26  # 256 MB in float32
 _REMEMBERED = 8  # results of whole sample sets, so that two metrics share one pass
@@ -191,8 +192,9 @@ def load_judge(name: str, device: str = "auto") -> Judge:
     """Load a judge in float32.
 
     Args:
-        name: a folder (as given, or below the project) with config.json, tokenizer.json and safetensors weights, or a
-            model on the Hugging Face Hub that has these files, such as "gpt2-large".
+        name: a folder (as given, or below the project) with config.json, tokenizer.json and safetensors weights (as
+            `tdbench train model=gpt2` writes), or a model on the Hugging Face Hub that has these files, such as
+            "gpt2-large".
         device: torch device name; "auto" takes the GPU where there is one.
 
     Raises:
@@ -200,11 +202,14 @@ def load_judge(name: str, device: str = "auto") -> Judge:
     """
     folder = _find_folder(name)
     weights = sorted(folder.glob("*.safetensors"))
-    lacking = [file for file in _FILES if not (folder / file).is_file()] + ([] if weights else ["model.safetensors"])
+    # A judge trained here on characters has no tokenizer.json: its training.json says how it reads.
+    reads = training_facts(folder).get("tokenizer") or "folder"
+    needed = ["config.json", *(["tokenizer.json"] if reads == "folder" else [])]
+    lacking = [file for file in needed if not (folder / file).is_file()] + ([] if weights else ["model.safetensors"])
     if lacking:
         raise UserError(f"the judge '{name}' lacks {', '.join(lacking)} in {folder}.")
     try:
-        tokenizer = load_tokenizer_file(folder / "tokenizer.json")
+        tokenizer = load_tokenizer(reads, folder)
     except AdapterError as error:
         raise UserError(f"the judge '{name}' cannot be used: {error}") from None
     model = _load_model(name, folder)

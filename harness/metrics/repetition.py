@@ -1,4 +1,4 @@
-"""Repetition within a sequence: seq-rep-n of Welleck et al. 2020 (arXiv 1908.04319, section 6.1)."""
+"""Repetition within a sequence: seq-rep-n of Welleck et al. 2020 (arXiv 1908.04319)."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from harness.config import DEVICES, option, positive
 from harness.errors import UserError, unknown
 
 NORMALIZATIONS = ("text8", "none")
+#: What the slowest of the small models gets through in about five and a half minutes of two cores.
 DEFAULT_TOKENS = 15_000_000
 #: Settings that change neither the weights nor what is trained on, so a resumed training may differ in them.
 FREE = ("out", "save_every", "log_every")
@@ -79,6 +80,10 @@ class TrainConfig:
 class Recipe:
     """The numbers of one training, every one filled in.
 
+    The defaults were found by short runs at 0.2 million parameters on `toy`. Where a loss weighs a masked token by the
+    inverse of its masking rate the gradient is noisy: many small steps, a gentle clip and a short second-moment memory
+    help, and do the other losses no harm.
+
     Attributes:
         length: tokens per window.
         size: architecture numbers.
@@ -87,13 +92,13 @@ class Recipe:
 
     length: int
     size: dict[str, Any] = field(default_factory=dict)
-    batch_size: int = 64
-    learning_rate: float = 3e-3
+    batch_size: int = 32
+    learning_rate: float = 4e-3
     min_learning_rate: float = 0.0
-    warmup: int = 100
-    betas: tuple[float, float] = (0.9, 0.99)
+    warmup: int = 200
+    betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
-    clip: float = 1.0
+    clip: float = 0.5
     ema: float = 0.999
 
     def __post_init__(self) -> None:

@@ -174,10 +174,10 @@ BAD_BYTES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty": (lambda good: b"", "is empty"),
     "truncated": (_truncated, "truncated or damaged"),
     "tail lost": (lambda good: good[:-30], "truncated or damaged"),
-    "a web page": (lambda good: b"<html>not found</html>", "not a file of torch.save"),
-    "a bare pickle": (lambda good: pickle.dumps(Evil()), "not a file of torch.save"),
+    "a web page": (lambda good: b"<html>not found</html>", "damaged or holds more than tensors"),
+    "a bare pickle": (lambda good: pickle.dumps(Evil()), "damaged or holds more than tensors"),
     "more than tensors": (_evil_archive, "more than tensors"),
-    "an empty archive": (lambda good: b"PK\5\6" + bytes(18), "truncated or damaged"),
+    "an empty archive": (lambda good: b"PK\5\6" + bytes(18), "damaged or holds more than tensors"),
 }
 
 

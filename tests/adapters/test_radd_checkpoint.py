@@ -184,7 +184,7 @@ HUB_DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "fewer blocks": (with_config(lambda c: c["model"].update(n_blocks=1)), "its config asks for 1"),
     "whole numbers": (with_weights(whole_numbers), "not floating-point"),
     "bin truncated": (raw_bin(b"PK\x03\x04 and no more"), "truncated"),
-    "bin empty": (raw_bin(b""), "truncated"),
+    "bin empty": (raw_bin(b""), "is empty"),
     "bin no pickle": (raw_bin(b"hello there"), "pytorch_model.bin is"),
     "bin runs code": (bin_of(lambda f: {"a": Exploit(f / "touched")}), "more than tensors"),
     "bin plain pickle runs code": (lambda f: raw_bin(pickle.dumps(Exploit(f / "touched")))(f), "more than tensors"),
