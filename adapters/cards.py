@@ -34,6 +34,7 @@ class SchedulerCard:
         max_steps: largest accepted step count: a number, "length", or None.
         options: accepted options with their defaults.
         tasks: accepted tasks; empty for all tasks of the model.
+        default: whether a sweep that names no scheduler runs it.
         family: False for a sampler that only this model has.
     """
 
@@ -43,6 +44,7 @@ class SchedulerCard:
     max_steps: int | str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     tasks: list[str] = field(default_factory=list)
+    default: bool = False
     family: bool = True
 
 
@@ -85,7 +87,7 @@ class Card:
         folder: the model folder.
         upstream: repo, commit, licence, paper.
         tasks: accepted tasks.
-        schedulers: by name; the first is the default.
+        schedulers: by name.
         estimators: likelihood estimators by name with a summary; the first is the default; empty where there is none.
         likelihood: "exact", "upper_bound" or None.
         checkpoints: by name.

@@ -54,7 +54,7 @@ class BenchConfig:
     normalize: str = option("text8", "benchmark=text: 'text8' (a-z and space) or 'none'")
     task: Any = option("unconditional", "tasks (list): unconditional, prefix, infill; 'none' for likelihood only")
     steps: Any = option([4, 16, 64], "sampler step counts to sweep (list)")
-    schedulers: Any = option("default", "sampling algorithms (list), or 'default': each model's own first one")
+    schedulers: Any = option("default", "sampling algorithms (list), or 'default': what the model's card marks")
     options: Any = option({}, "scheduler options, as {temperature: 0.9, top_p: 0.95, sampling_dtype: native}")
     samples: int = option(256, "sequences to generate at each point")
     seeds: Any = option([0], "random seeds (list); each is a row of its own")

@@ -63,7 +63,13 @@ def sampling_share(sampler: Callable[..., Any], options: dict[str, Any], steps: 
 def harness_share(samples: int) -> dict[str, float]:
     """A real job of the tiny RADD checkpoint in this process: seconds after loading, and those inside the model."""
     config = BenchConfig(
-        model=["radd"], controls=[], likelihood="none", steps=[4, 16, 64], samples=samples, device="cpu"
+        model=["radd"],
+        controls=[],
+        likelihood="none",
+        schedulers=["ancestral"],
+        steps=[4, 16, 64],
+        samples=samples,
+        device="cpu",
     )
     job = make_plan(config).jobs[0]
     with tempfile.TemporaryDirectory() as folder:

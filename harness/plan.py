@@ -190,8 +190,14 @@ class _PointBuilder:
                         wanted = self.config.samples
                         base["samples"] = wanted if task == "unconditional" else self._held_out(wanted, task)
                         base["options"] = self._options(scheduler)
-                        base["warmup_steps"] = min(WARMUP_STEPS, steps) if scheduler.steps == "any" else steps
+                        base |= self._warm_up(scheduler, steps)
                         yield self._sealed(base)
+
+    def _warm_up(self, scheduler: SchedulerCard, steps: int) -> Record:
+        """A warm-up call: the point's own batch with few steps, or one sequence where the steps are fixed."""
+        if scheduler.steps == "any":
+            return {"warmup_steps": min(WARMUP_STEPS, steps), "warmup_count": self.config.batch_size}
+        return {"warmup_steps": steps, "warmup_count": 1}
 
     def _likelihood_points(self) -> Iterator[Record]:
         wanted = self.config.likelihood
@@ -235,8 +241,9 @@ class _PointBuilder:
     def _schedulers(self) -> list[SchedulerCard]:
         wanted = self.config.schedulers
         known = self.card.schedulers
+        defaults = [card for card in known.values() if card.default] or list(known.values())[:1]
         if wanted == ["default"]:
-            return list(known.values())[:1]
+            return defaults
         everywhere = {name for card in all_cards().values() for name in card.schedulers}
         for name in wanted:
             if name not in everywhere:
@@ -248,7 +255,7 @@ class _PointBuilder:
             raise UserError(
                 f"{self.card.name} has none of the schedulers {', '.join(wanted)}. Known: {', '.join(known)}."
             )
-        return found or list(known.values())[:1]
+        return found or defaults
 
     def _steps(self, scheduler: SchedulerCard) -> list[int]:
         if scheduler.steps == "fixed_length":
@@ -256,14 +263,18 @@ class _PointBuilder:
             return [self.length]
         if scheduler.steps == "fixed":
             return [self.checkpoint.max_steps or 0]
+        most = self._most_steps(scheduler)
         for steps in self.config.steps:
-            most = self._most_steps(scheduler)
             if steps > most:
-                raise UserError(
+                problem = (
                     f"steps {steps} is too many for {scheduler.name} of {self.card.name} ({self.checkpoint.name}), "
-                    f"which takes 1 to {most:.0f}."
+                    f"which takes 1 to {most:.0f}"
                 )
-        return list(self.config.steps)
+                # A scheduler that the user did not ask for must not stop the sweep, unless none would be left.
+                if self.config.schedulers != ["default"] or scheduler.max_steps is None:
+                    raise UserError(f"{problem}.")
+                self.notes.append(f"{problem}: left out.")
+        return [steps for steps in self.config.steps if steps <= most]
 
     def _most_steps(self, scheduler: SchedulerCard) -> float:
         own = self.length if scheduler.max_steps == "length" else scheduler.max_steps

@@ -25,7 +25,7 @@ def environment() -> Record:
         "tdbench": __version__,
         **git_state(Path(__file__).parent),
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_name(),
         "cores": psutil.cpu_count(logical=False),
         "memory_bytes": psutil.virtual_memory().total,

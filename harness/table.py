@@ -44,7 +44,7 @@ def table(store: RunStore) -> pd.DataFrame:
         records.append(record)
     frame = pd.DataFrame(records)
     extra = [column for column in frame.columns if column not in COLUMNS]
-    hidden = {"trace", "warmup_steps"}
+    hidden = {"trace", "warmup_steps", "warmup_count"}
     return frame.reindex(columns=[*COLUMNS, *(column for column in extra if column not in hidden)])
 
 

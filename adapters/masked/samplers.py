@@ -21,7 +21,7 @@ from torch import Tensor
 from adapters.base import AdapterError
 from adapters.masked.denoiser import Denoiser
 from adapters.masked.draws import DrawOptions, draw, probabilities
-from adapters.masked.schedules import GRIDS, Schedule
+from adapters.masked.schedules import GRIDS, Schedule, falling
 
 OnStep = Callable[[int, Tensor], None]
 
@@ -110,7 +110,7 @@ def ordered(denoiser: Denoiser, tokens: Tensor, sampling: Sampling) -> Tensor:
     index = torch.arange(tokens.shape[1], device=tokens.device, dtype=torch.float64).expand(tokens.shape)
     noise = sampling.uniform(tokens.shape)
     preference = {"forward": -index, "backward": index, "random": noise}[sampling.choice("order", ORDERS)]
-    left = remaining(masked, torch.linspace(1, 0, sampling.steps + 1, dtype=torch.float64))
+    left = remaining(masked, falling(sampling.steps))
     for i in range(sampling.steps):
         masked = tokens == denoiser.mask_id
         chosen = best(preference, masked, masked.sum(-1) - left[i + 1])
@@ -164,7 +164,7 @@ def entropy(denoiser: Denoiser, tokens: Tensor, sampling: Sampling) -> Tensor:
 
 
 def _by_score(score: Score, denoiser: Denoiser, tokens: Tensor, sampling: Sampling) -> Tensor:
-    left = remaining(tokens == denoiser.mask_id, denoiser.schedule.grid(sampling.steps, sampling.choice("grid", GRIDS)))
+    left = remaining(tokens == denoiser.mask_id, falling(sampling.steps, sampling.choice("grid", GRIDS)))
     draw_options = DrawOptions.of(sampling.options)
     for i in range(sampling.steps):
         masked = tokens == denoiser.mask_id

@@ -15,6 +15,18 @@ from torch import Tensor
 GRIDS = ("uniform", "cosine")
 
 
+def falling(steps: int, shape: str = "uniform") -> Tensor:
+    """Points [steps + 1] from 1 down to 0.
+
+    Args:
+        steps: at least 1.
+        shape: "uniform", or "cosine": cos(pi i / 2n) for i = 0..n (MaskGIT, arXiv 2202.04200).
+    """
+    i = torch.arange(steps + 1, dtype=torch.float64) / steps
+    # sin of the complement, not cos: it ends at exactly 0.
+    return 1 - i if shape == "uniform" else torch.sin((1 - i) * math.pi / 2)
+
+
 class Schedule:
     """A noise schedule. All methods take and return float64 tensors of one shape."""
 
@@ -53,15 +65,8 @@ class Schedule:
         return t
 
     def grid(self, steps: int, shape: str = "uniform") -> Tensor:
-        """Times [steps + 1] from 1 down to 0.
-
-        Args:
-            steps: number of sampler steps, at least 1.
-            shape: "uniform", or "cosine": t_i = cos(pi i / 2n) (MaskGIT, arXiv 2202.04200).
-        """
-        i = torch.arange(steps + 1, dtype=torch.float64) / steps
-        # sin of the complement, not cos: it ends at exactly 0.
-        return 1 - i if shape == "uniform" else torch.sin((1 - i) * math.pi / 2)
+        """Times [steps + 1] from 1 down to 0, of a shape that `falling` knows."""
+        return falling(steps, shape)
 
 
 @dataclass(frozen=True)

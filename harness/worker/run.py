@@ -244,7 +244,7 @@ class Worker:
         5).
         """
         seconds: List[float] = []
-        short = {**point, "steps": point["warmup_steps"]}
+        short = {**point, "steps": point["warmup_steps"], "batch_size": point["warmup_count"]}
         request = self._request(short, 0)
         for _ in range(self.job["warmup_calls"]):
             seconds.append(self._measured(self.model.generate, request)[1]["seconds"])

@@ -16,7 +16,16 @@ from harness.cli import main
 from harness.store import RunStore
 from harness.worker.jsonl import read_lines
 
-SMALL = ["samples=4", "batch_size=2", "steps=2", "likelihood_samples=2", "draws=2", "threads=1", "warmup_calls=1"]
+SMALL = [
+    "schedulers=ancestral",
+    "samples=4",
+    "batch_size=2",
+    "steps=2",
+    "likelihood_samples=2",
+    "draws=2",
+    "threads=1",
+    "warmup_calls=1",
+]
 
 
 @pytest.fixture
@@ -149,7 +158,17 @@ def test_two_runs_in_one_folder(places, capsys):
 @pytest.mark.slow
 def test_a_half_finished_run_can_be_reported_and_continued(places, capsys):
     """The whole command is killed; report says what is missing; the same command finishes."""
-    words = ["bench", "model=radd", "controls=[]", "run=r", "samples=400", "batch_size=4", "steps=32", "threads=1"]
+    words = [
+        "bench",
+        "model=radd",
+        "schedulers=ancestral",
+        "controls=[]",
+        "run=r",
+        "samples=400",
+        "batch_size=4",
+        "steps=32",
+        "threads=1",
+    ]
     words += ["likelihood_samples=4", "draws=2", "warmup_calls=1", *places]
     root = Path(__file__).parents[2]
     host = subprocess.Popen([sys.executable, "-m", "harness.cli", *words], cwd=root, stderr=subprocess.DEVNULL)

@@ -32,8 +32,9 @@ def test_the_sweep_is_the_product():
     assert len({p["job"] for p in found}) == 1, "points of one model share one loaded model"
 
 
-def test_the_default_scheduler_is_the_cards_first():
-    assert {p["scheduler"] for p in points()} == {"fine"}
+def test_the_default_schedulers_are_those_the_card_marks():
+    assert {p["scheduler"] for p in points()} == {"fine"}, "the first where it marks none"
+    assert {p["scheduler"] for p in points(model=["radd"], steps=4)} == {"ancestral", "confidence"}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,20 @@ def test_a_scheduler_of_one_step_a_token_makes_one_point():
     )
     assert [p["steps"] for p in plan.points if p["kind"] == "generate"] == [8]
     assert any("one step a token" in note for note in plan.notes)
+
+
+def test_a_default_scheduler_that_cannot_take_the_steps_is_left_out_with_a_note():
+    plan = planning.make_plan(
+        BenchConfig(model=["radd"], controls=[], likelihood="none", steps=[10, 200], device="cpu")
+    )
+    assert [(p["scheduler"], p["steps"]) for p in plan.points] == [
+        ("ancestral", 10),
+        ("ancestral", 200),
+        ("confidence", 10),
+    ]
+    assert any("steps 200 is too many for confidence" in note for note in plan.notes)
+    with pytest.raises(UserError, match="steps 1001 is too many for ancestral of nanodd"):
+        points(model=["nanodd"], steps=[1001])
 
 
 def test_tasks_and_likelihood():

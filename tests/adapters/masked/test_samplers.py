@@ -86,9 +86,10 @@ def test_ancestral_evaluates_only_when_something_is_revealed():
     assert max(model.counted.nfe) <= length
 
 
-def test_nfe_of_the_others():
-    model = denoiser(joint(length=4))
-    for name, steps in (("ordered", 2), ("confidence", 2), ("first_hitting", 4)):
+@pytest.mark.parametrize("schedule", [LogLinear(), D3PM(10)], ids=lambda s: s.name)
+def test_nfe_of_the_others(schedule):
+    model = denoiser(joint(length=4), schedule)
+    for name, steps in (("ordered", 2), ("ordered", 4), ("confidence", 3), ("confidence", 4), ("first_hitting", 4)):
         sample(model, name, steps, count=8)
         assert model.counted.nfe == [steps] * 8, name
 
