@@ -270,8 +270,8 @@ class _PointBuilder:
                     f"steps {steps} is too many for {scheduler.name} of {self.card.name} ({self.checkpoint.name}), "
                     f"which takes 1 to {most:.0f}"
                 )
-                # A scheduler that the user did not ask for must not stop the sweep, unless none would be left.
-                if self.config.schedulers != ["default"] or scheduler.max_steps is None:
+                # A further default, which the user did not ask for, must not stop the sweep.
+                if self.config.schedulers != ["default"] or scheduler == self._schedulers()[0]:
                     raise UserError(f"{problem}.")
                 self.notes.append(f"{problem}: left out.")
         return [steps for steps in self.config.steps if steps <= most]

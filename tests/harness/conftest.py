@@ -19,7 +19,8 @@ def make_point(scheduler: str = "fine", steps: int = 2, job: str = "shaky-1", **
         "model": "shaky", "role": "model", "checkpoint": "tiny", "checkpoint_kind": "tiny", "engine": "native",
         "runtime": "local", "benchmark": "toy", "kind": "generate", "task": "unconditional", "scheduler": scheduler,
         "steps": steps, "estimator": None, "length": 8, "batch_size": 4, "device": "cpu", "dtype": "float32",
-        "trace": False, "options": {"word": "w"}, "samples": 10, "seed": 0, "warmup_steps": 1, "warmup_count": 4, "job": job,
+        "trace": False, "options": {"word": "w"}, "samples": 10, "seed": 0, "warmup_steps": 1, "warmup_count": 4,
+        "job": job,
     }  # fmt: skip
     return {**point, **changes}
 
