@@ -12,6 +12,7 @@ from harness import doctor as machine
 from harness import provenance
 from harness.benchmarks import Benchmark, all_benchmarks, get_benchmark, prepare
 from harness.config import BenchConfig, ReportConfig, ScoreConfig, build, folder
+from harness.errors import UserError
 from harness.execute import Outcome, Settings, execute
 from harness.metrics import get_metric
 from harness.plan import make_plan, run_name, threads
@@ -43,6 +44,7 @@ def bench(words: list[str]) -> int:
     for name in [] if config.metrics == ["default"] else config.metrics:
         get_metric(name)
     store = RunStore(folder(config.results) / run_name(config))
+    _make_folder(folder(config.reports) / store.run)
     with store.locked():
         outcome = _generate(config, benchmark, store)
         _score(store, config.metrics, config.judge, force=False)
@@ -113,8 +115,17 @@ def report(words: list[str]) -> int:
     """Write the report of a stored run."""
     config = build(ReportConfig, words)
     store = RunStore.open(folder(config.results), config.run)
+    _make_folder(folder(config.reports) / store.run)
     print(f"report: {_report(store, folder(config.reports))}")
     return 0
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder for the report before hours are spent; raises `UserError` where that cannot be done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write reports into {path}: {error.strerror}. Choose another with reports=.") from None
 
 
 def _report(store: RunStore, reports: Path) -> Path:

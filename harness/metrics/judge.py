@@ -245,6 +245,7 @@ def _find_folder(name: str) -> Path:
 
 
 def _load_model(name: str, folder: Path) -> Any:
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
@@ -255,7 +256,7 @@ def _load_model(name: str, folder: Path) -> Any:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise UserError(f"the judge '{name}' cannot be loaded from {folder}: {_first_line(error)}") from None
     if report["missing_keys"]:
         # transformers would fill them with random numbers, which is a figure of nothing.

@@ -85,7 +85,7 @@ def _best(metric: Metric, done: Sequence[Row], rows: Sequence[Row], names: Names
         several = len({(r.get("benchmark"), r.get("task")) for r in done}) > 1
         place = f" ({benchmark}, {task})" if several else ""
         text = f"{word} {metric.title}{place}: {with_interval(best)} by {names.row(row)}{_cost(row)}."
-        text += _beside_perplexity(metric, row, best, rows) + _runner_up(row, best, rest, names)
+        text += _beside_entropy(metric, row, best, rows) + _runner_up(row, best, rest, names)
         beside = [r for r in rows if r.get("benchmark") == benchmark and r.get("task") == task]
         out.append(text + _fewest_steps(row, best, rest) + _baselines(metric, beside, names))
     return out
@@ -98,20 +98,24 @@ def _cost(row: Row) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _beside_perplexity(metric: Metric, row: Row, best: Estimate, rows: Sequence[Row]) -> str:
-    """What must be read with a perplexity: entropy, and the figures of real data."""
-    if "ppl" not in metric.name:
-        return ""
+def _beside_entropy(metric: Metric, row: Row, best: Estimate, rows: Sequence[Row]) -> str:
+    """What must be read with a figure of quality: how varied the text is, and the figures of real data."""
     entropy = estimate(row, "unigram_entropy")
-    text = f" Its unigram entropy is {with_interval(entropy)}" if entropy else " Its unigram entropy is unknown"
     data = next((r for r in rows if r.get("model") == "data" and estimate(r, metric.name)), None)
+    real = estimate(data, "unigram_entropy") if data else None
+    less_varied = entropy and real and overlap(entropy, real) is False and entropy.value < real.value
+    if "ppl" not in metric.name:
+        if not (less_varied and entropy and real):
+            return ""
+        figures = f"unigram entropy {with_interval(entropy)} against {figure(real.value)}"
+        return f" Its text is less varied than real data ({figures}), which alone makes good figures easier."
+    text = f" Its unigram entropy is {with_interval(entropy)}" if entropy else " Its unigram entropy is unknown"
     if data is None:
         return f"{text}; the run has no row of real data to compare with."
-    ppl, real = estimate(data, metric.name), estimate(data, "unigram_entropy")
+    ppl = estimate(data, metric.name)
     text += f"; real data has {metric.title} {figure(ppl.value)}" if ppl else ""
     text += f" at entropy {figure(real.value)}." if real else "."
     text += " Below real data: not a sign of better text." if ppl and best.value < ppl.value else ""
-    less_varied = entropy and real and overlap(entropy, real) is False and entropy.value < real.value
     return text + (" Its text is less varied than real data, which alone lowers perplexity." if less_varied else "")
 
 

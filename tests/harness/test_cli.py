@@ -148,6 +148,13 @@ def test_an_unwritable_results_folder(tmp_path, capsys):
     assert "cannot write results into" in capsys.readouterr().err
 
 
+def test_an_unwritable_reports_folder(tmp_path, capsys):
+    (tmp_path / "reports").write_text("a file where the folder should be")
+    assert main(["bench", "model=radd", f"results={tmp_path / 'results'}", f"reports={tmp_path / 'reports'}"]) == 2
+    assert "cannot write reports into" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
 def test_two_runs_in_one_folder(places, capsys):
     store = RunStore(Path(places[0].partition("=")[2]) / "r")
     with store.locked():
