@@ -5,11 +5,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 # Settings of `make bench`, for instance: make bench MODEL=radd,nanodd STEPS=4,16,64 SCHEDULERS=ancestral,confidence SAMPLES=1024
-SETTINGS := $(if $(MODEL),model=$(MODEL)) $(if $(STEPS),steps=$(STEPS)) $(if $(SCHEDULERS),schedulers=$(SCHEDULERS)) \
-  $(if $(BENCHMARK),benchmark=$(BENCHMARK)) $(if $(DATA),data=$(DATA)) $(if $(REFERENCE),reference=$(REFERENCE)) \
-  $(if $(SAMPLES),samples=$(SAMPLES)) $(if $(SEEDS),seeds=$(SEEDS)) $(if $(CHECKPOINT),checkpoint=$(CHECKPOINT)) \
-  $(if $(DEVICE),device=$(DEVICE)) $(if $(TASK),task=$(TASK)) $(if $(LENGTH),length=$(LENGTH)) \
-  $(if $(BATCH),batch_size=$(BATCH)) $(if $(METRICS),metrics=$(METRICS)) $(if $(RUN),run=$(RUN)) $(OVERRIDES)
+SETTINGS := $(if $(MODEL),'model=$(MODEL)') $(if $(STEPS),'steps=$(STEPS)') $(if $(SCHEDULERS),'schedulers=$(SCHEDULERS)') \
+  $(if $(BENCHMARK),'benchmark=$(BENCHMARK)') $(if $(DATA),'data=$(DATA)') $(if $(REFERENCE),'reference=$(REFERENCE)') \
+  $(if $(SAMPLES),'samples=$(SAMPLES)') $(if $(SEEDS),'seeds=$(SEEDS)') $(if $(CHECKPOINT),'checkpoint=$(CHECKPOINT)') \
+  $(if $(DEVICE),'device=$(DEVICE)') $(if $(TASK),'task=$(TASK)') $(if $(LENGTH),'length=$(LENGTH)') \
+  $(if $(BATCH),'batch_size=$(BATCH)') $(if $(METRICS),'metrics=$(METRICS)') $(if $(JUDGE),'judge=$(JUDGE)') \
+  $(if $(RUN),'run=$(RUN)') \
+  $(OVERRIDES)
 
 .PHONY: bench test lint format perf smoke setup clean
 bench: $(READY)

@@ -63,7 +63,7 @@ def _generate(config: BenchConfig, benchmark: Benchmark, store: RunStore) -> Out
         data=folder(config.data) if config.data else None,
         reference=folder(config.reference) if config.reference else None,
         normalize=config.normalize,
-        length=config.length,
+        length=config.window or config.length,
     )
     plan = make_plan(config, data)
     for note in plan.notes:

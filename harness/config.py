@@ -59,6 +59,7 @@ class BenchConfig:
     samples: int = option(256, "sequences to generate at each point")
     seeds: Any = option([0], "random seeds (list); each is a row of its own")
     length: Any = option(None, "tokens per sequence; empty: what the checkpoint was made for")
+    window: Any = option(None, "size of a held-out text: characters (text) or words (toy); empty: as length")
     batch_size: int = option(64, "sequences in one batch; part of the row's identity")
     likelihood: Any = option("default", "likelihood estimators (list), 'default' or 'none'")
     likelihood_samples: int = option(128, "held-out texts to score")
@@ -86,7 +87,7 @@ class BenchConfig:
         self.steps = [positive("steps", value) for value in self.steps]
         for name in ("samples", "batch_size", "likelihood_samples", "draws", "warmup_calls"):
             positive(name, getattr(self, name))
-        for name in ("length", "threads"):
+        for name in ("length", "window", "threads"):
             if getattr(self, name) is not None:
                 positive(name, getattr(self, name))
         if not self.steps or not self.seeds or not self.task:

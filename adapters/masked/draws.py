@@ -32,6 +32,9 @@ class DrawOptions:
     sampling_dtype: str = "float64"
 
     def __post_init__(self) -> None:
+        for name in ("temperature", "top_p", "top_k"):
+            if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), (int, float)):
+                raise AdapterError(f"{name} must be a number, got '{getattr(self, name)}'")
         if self.temperature < 0:
             raise AdapterError(f"temperature must be 0 or more, got {self.temperature}")
         if not 0 < self.top_p <= 1:
