@@ -165,9 +165,9 @@ def test_a_half_finished_run_can_be_reported_and_continued(places, capsys):
         "schedulers=ancestral",
         "controls=[]",
         "run=r",
-        "samples=400",
+        "samples=120",
         "batch_size=4",
-        "steps=32",
+        "steps=16",
         "threads=1",
     ]
     words += ["likelihood_samples=4", "draws=2", "warmup_calls=1", *places]
@@ -188,7 +188,7 @@ def test_a_half_finished_run_can_be_reported_and_continued(places, capsys):
     assert main(words) == 0
     frame = pd.read_csv(Path(places[1].partition("=")[2]) / "r" / "table.csv")
     assert set(frame["status"]) == {"done"}
-    assert frame.loc[0, "samples_done"] == 200
+    assert frame.loc[0, "samples_done"] == 120
 
 
 def test_listing_commands_print_tab_separated_tables(capsys):

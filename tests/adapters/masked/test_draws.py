@@ -51,7 +51,15 @@ def test_a_token_of_no_probability_is_never_drawn():
 
 @pytest.mark.parametrize(
     "options",
-    [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.5}, {"top_k": -1}, {"top_k": 1.5}, {"sampling_dtype": "float8"}],
+    [
+        {"temperature": -1},
+        {"top_p": 0},
+        {"top_p": 1.5},
+        {"top_k": -1},
+        {"top_k": 1.5},
+        {"sampling_dtype": "float8"},
+        {"top_p": "hot"},
+    ],
 )
 def test_bad_options_are_refused(options):
     with pytest.raises(AdapterError, match=next(iter(options))):
