@@ -17,13 +17,12 @@ _GENERATE = {
     "steps": "steps",
     "seeds": "seed",
     "samples": "samples",
-    "length": "length",
     "options": "options",
 }
 _LIKELIHOOD = {"likelihood": "estimator", "likelihood_samples": "samples", "seeds": "seed"}
 #: What the row leaves out of the run, and the run's name, which belongs to the whole sweep.
 _OTHERS_OFF = {"generate": {"likelihood": "none", "controls": "[]"}, "likelihood": {"controls": "[]"}}
-_NEVER_KEPT = {"model", "run", "schedulers", "steps", "task", "options", "length", "draws"}
+_NEVER_KEPT = {"model", "run", "schedulers", "steps", "task", "options", "draws"}
 
 
 def row_command(row: Row, base_command: str) -> str:
@@ -34,7 +33,7 @@ def row_command(row: Row, base_command: str) -> str:
     Args:
         row: a row of the run's table.
         base_command: the command of the whole run; settings which the row does not fix (a data file, a judge, a
-            checkpoint folder) are kept.
+            checkpoint folder, a length, which sets the held-out texts too) are kept.
     """
     settings = {"model": _value(row.get("model"))}
     kind = "likelihood" if row.get("kind") == "likelihood" else "generate"

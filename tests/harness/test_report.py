@@ -464,7 +464,7 @@ def test_commands_are_accepted_by_bench_and_fix_the_row(run: ReportData) -> None
             assert config.schedulers == [row["scheduler"]]
             assert config.steps == ([row["steps"]] if row["steps"] else BenchConfig().steps)
             assert [o.value() for o in options] == ([row["options"]] if row["options"] else [])
-            assert (config.samples, config.seeds, config.length) == (row["samples"], [row["seed"]], row["length"])
+            assert (config.samples, config.seeds) == (row["samples"], [row["seed"]])
             assert config.likelihood == ["none"]
         else:
             assert config.likelihood == [row["estimator"]]
