@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +22,7 @@ from harness.store import RunStore
 from harness.table import table
 
 SUMMARY_COLUMNS = ["model", "scheduler", "steps", "status", "nfe_mean", "seconds_per_sequence", "tokens_per_second"]
-#: How many of a benchmark's metrics the printed table shows; the report shows all.
+#: How many of a benchmark's own metrics the printed table shows; the report shows all.
 HEADLINE_METRICS = 5
 LIKELIHOOD_COLUMNS = [
     "model",
@@ -49,7 +50,8 @@ def bench(words: list[str]) -> int:
         outcome = _generate(config, benchmark, store)
         _score(store, config.metrics, config.judge, force=False)
         page = _report(store, folder(config.reports))
-    _print_summary(table(store), benchmark)
+    wanted = benchmark.metrics[:HEADLINE_METRICS] if config.metrics == ["default"] else config.metrics
+    _print_summary(table(store), wanted)
     print(f"\nreport: {page}")
     return _exit_code(outcome)
 
@@ -178,11 +180,11 @@ def doctor() -> int:
     return int(any(finding.ok is False for finding in findings))
 
 
-def _print_summary(frame: pd.DataFrame, benchmark: Benchmark) -> None:
+def _print_summary(frame: pd.DataFrame, metrics: Sequence[str]) -> None:
     """The table a person reads after a run: generation with its main metrics, then likelihood."""
     generated = frame[frame["kind"] == "generate"]
-    metrics = [name for name in benchmark.metrics[:HEADLINE_METRICS] if name in frame.columns]
-    print(_plain(generated[SUMMARY_COLUMNS + metrics]))
+    if len(generated):
+        print(_plain(generated[SUMMARY_COLUMNS + [name for name in metrics if name in frame.columns]]))
     scored = frame[frame["kind"] == "likelihood"]
     if len(scored):
         print("\n" + _plain(scored.reindex(columns=LIKELIHOOD_COLUMNS)))
