@@ -57,15 +57,18 @@ def _first_samples(batches: list[Record]) -> list[Record]:
 
 
 def _environment(store: RunStore, lines: Mapping[str, list[Record]]) -> dict[str, Any]:
-    """The host's facts, and for each job what its worker adds: versions, device, checkpoint."""
+    """The host's facts, what all workers add to them, and what each job has of its own: weights, other versions."""
     host, sessions = store.plan["environment"], store.sessions()
-    jobs = {}
+    jobs: dict[str, dict[str, Any]] = {}
     for point in store.points():
         for line in lines.get(point["fingerprint"], ()):
             session = sessions.get(line["session"], {})
             facts = {k: v for k, v in session.get("environment", {}).items() if host.get(k) != v}
             jobs[point["job"]] = facts | {key: session.get(key) for key in ("checkpoint_sha256", "memory_kind")}
-    return {**host, "worker": jobs}
+    first = next(iter(jobs.values()), {})
+    shared = {key: value for key, value in first.items() if all(facts.get(key) == value for facts in jobs.values())}
+    own = {job: {key: value for key, value in facts.items() if key not in shared} for job, facts in jobs.items()}
+    return {**host, "worker": shared, "job": {job: facts for job, facts in own.items() if any(facts.values())}}
 
 
 def _facts(store: RunStore) -> dict[str, Any]:

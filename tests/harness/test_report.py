@@ -417,7 +417,8 @@ def test_report_of_a_stored_half_finished_run(tmp_path: Path) -> None:
     assert data.traces["a" * 16] == [["_", "_"], ["x", "y"]]
     assert data.environment == {
         "cpu": "X",
-        "worker": {"j": {"gpu": "G", "checkpoint_sha256": None, "memory_kind": None}},
+        "worker": {"gpu": "G", "checkpoint_sha256": None, "memory_kind": None},
+        "job": {},
     }
     page, _ = written(data, tmp_path / "report")
     assert "2 points of 1 model: 1 finished, 1 not run yet." in page.visible()
