@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 
 from harness import commands
 from harness.config import BenchConfig, ReportConfig, ScoreConfig, describe
 from harness.errors import UserError
 from harness.training.config import TrainConfig
+from harness.worker.jsonl import DISK_FULL
 
 EXIT_OK, EXIT_FAILED_POINTS, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -71,8 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("tdbench: interrupted. The same command continues where it stopped.", file=sys.stderr)
         return EXIT_INTERRUPTED
     except OSError as error:
-        traceback.print_exc()
-        print(f"tdbench: {error}. What was finished is kept; the same command continues.", file=sys.stderr)
+        if error.errno not in DISK_FULL:
+            raise
+        print(f"tdbench: {error.strerror}. What was finished is kept; the same command continues.", file=sys.stderr)
         return EXIT_FAILED_POINTS
 
 

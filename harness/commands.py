@@ -20,6 +20,7 @@ from harness.plan import make_plan, run_name, threads
 from harness.progress import Progress
 from harness.store import RunStore
 from harness.table import table
+from harness.worker.jsonl import DISK_FULL
 
 SUMMARY_COLUMNS = ["model", "scheduler", "steps", "status", "nfe_mean", "seconds_per_sequence", "tokens_per_second"]
 #: How many of a benchmark's own metrics the printed table shows; the report shows all.
@@ -48,12 +49,12 @@ def bench(words: list[str]) -> int:
     _make_folder(folder(config.reports) / store.run)
     with store.locked():
         outcome = _generate(config, benchmark, store)
-        _score(store, config.metrics, config.judge, force=False)
+        scored = _score_or_say(store, config)
         page = _report(store, folder(config.reports))
     wanted = benchmark.metrics[:HEADLINE_METRICS] if config.metrics == ["default"] else config.metrics
     _print_summary(table(store), wanted)
     print(f"\nreport: {page}")
-    return _exit_code(outcome)
+    return _exit_code(outcome) or int(not scored)
 
 
 def _generate(config: BenchConfig, benchmark: Benchmark, store: RunStore) -> Outcome:
@@ -128,6 +129,18 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write reports into {path}: {error.strerror}. Choose another with reports=.") from None
+
+
+def _score_or_say(store: RunStore, config: BenchConfig) -> bool:
+    """Score; on a full disk say so and return False, so that the report of what there is still gets written."""
+    try:
+        _score(store, config.metrics, config.judge, force=False)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        print(f"tdbench: scores could not be stored: {error.strerror}.", file=sys.stderr)
+        return False
+    return True
 
 
 def _report(store: RunStore, reports: Path) -> Path:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
+
+#: Error numbers of a disk or quota with no room left.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def append_line(path: Path, record: Dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ the same seed means the same noise for every model and step count.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import hashlib
 import importlib
 import json
@@ -39,7 +39,7 @@ from adapters.base import (
     NotAvailable,
     Prompt,
 )
-from harness.worker.jsonl import append_line, iter_lines, read_lines
+from harness.worker.jsonl import DISK_FULL, append_line, iter_lines, read_lines
 from harness.worker.measure import PeakMemory, environment
 
 Emit = Callable[[Dict[str, Any]], None]
@@ -133,7 +133,7 @@ class Worker:
         except NotAvailable as error:
             row.update(status="not_available", reason="not_available", message=str(error))
         except Exception as error:  # the boundary of a point: any failure inside is a row, and the others go on
-            traceback.print_exc()
+            _log_traceback()
             row.update(status="failed", reason=failure_reason(error), message=first_line(error))
         self._append_row(row)
 
@@ -277,11 +277,18 @@ def failure_reason(error: BaseException) -> str:
     """The typed reason of a failed row."""
     if isinstance(error, AdapterError):
         return "bad_request"
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "not enough memory" in str(error):
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error):
         return "out_of_memory"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         return "disk_full"
     return "exception"
+
+
+def _log_traceback() -> None:
+    """The whole traceback goes to the log; a full disk has no room for it either, and the row says why."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
+        sys.stderr.flush()
 
 
 def first_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -13,7 +14,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness import commands
 from harness.cli import main
+from harness.config import BenchConfig
 from harness.store import RunStore
 from harness.worker.jsonl import read_lines
 
@@ -147,6 +150,21 @@ def test_an_unwritable_reports_folder(tmp_path, capsys):
     assert main(["bench", "model=radd", f"results={tmp_path / 'results'}", f"reports={tmp_path / 'reports'}"]) == 2
     assert "cannot write reports into" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
+
+
+def test_a_full_disk_while_scoring_still_leaves_a_report(monkeypatch, capsys):
+    def fail(code):
+        def score(*args, **kwargs):
+            raise OSError(code, os.strerror(code))
+
+        return score
+
+    monkeypatch.setattr(commands, "_score", fail(errno.ENOSPC))
+    assert commands._score_or_say(RunStore(Path("r")), BenchConfig()) is False
+    assert "No space left" in capsys.readouterr().err
+    monkeypatch.setattr(commands, "_score", fail(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        commands._score_or_say(RunStore(Path("r")), BenchConfig())
 
 
 def test_two_runs_in_one_folder(places, capsys):

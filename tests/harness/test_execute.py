@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from harness.execute import Settings, execute
 from harness.progress import Progress
@@ -196,8 +197,8 @@ def _wait_until_quiet(path: Path) -> None:
 
 
 def test_failure_reasons_of_allocators():
-    error = RuntimeError(
-        "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: you tried to allocate"
-    )
-    assert failure_reason(error) == "out_of_memory"
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(10**14)
+    assert failure_reason(caught.value) == "out_of_memory"
+    assert failure_reason(torch.cuda.OutOfMemoryError("CUDA out of memory")) == "out_of_memory"
     assert failure_reason(RuntimeError("shape mismatch")) == "exception"
