@@ -195,10 +195,6 @@ class Model:
 MASK_TEXT = "\u2588"
 
 
-def batch_size_of(tokens: torch.Tensor) -> int:
-    return int(tokens.shape[0])
-
-
 class CountedNetwork:
     """The only way to a network: counts evaluations per sequence and the seconds spent inside.
 
@@ -229,8 +225,8 @@ class CountedNetwork:
         Raises:
             ValueError: when `rows` does not name each row of the input, so no evaluation goes uncounted.
         """
-        if len(rows) != batch_size_of(args[0]):
-            raise ValueError(f"{len(rows)} sequences named for {batch_size_of(args[0])} rows")
+        if len(rows) != len(args[0]):
+            raise ValueError(f"{len(rows)} sequences named for {len(args[0])} rows")
         with self.timed():
             out = self.module(*args)
         self.calls += 1
