@@ -12,8 +12,14 @@ from typing import Any, Dict, Iterator, List
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def append_line(path: Path, record: Dict[str, Any]) -> None:
-    """Append one record and force it to disk. A half-written last line left by a kill is cut off first.
+def append_line(path: Path, record: Dict[str, Any], force: bool = True) -> None:
+    """Append one record. A half-written last line left by a kill is cut off first.
+
+    Args:
+        path: made where it is missing.
+        record: anything JSON can hold; no NaN.
+        force: also wait until the disk has it. Without, the line survives the death of the process at once, that of
+            the machine only after the next forced write to the file.
 
     Raises:
         OSError: when the line cannot be written whole (a full disk); what was there before stays readable.
@@ -26,7 +32,15 @@ def append_line(path: Path, record: Dict[str, Any]) -> None:
         file.seek(end)
         file.write(line)
         file.flush()
-        os.fsync(file.fileno())
+        if force:
+            os.fsync(file.fileno())
+
+
+def force_to_disk(path: Path) -> None:
+    """Wait until the disk has everything written to a file so far; nothing where there is no file."""
+    if path.exists():
+        with open(str(path), "ab") as file:
+            os.fsync(file.fileno())
 
 
 def _whole_end(file: Any) -> int:

@@ -39,7 +39,7 @@ from adapters.base import (
     NotAvailable,
     Prompt,
 )
-from harness.worker.jsonl import DISK_FULL, append_line, iter_lines, read_lines
+from harness.worker.jsonl import DISK_FULL, append_line, force_to_disk, iter_lines, read_lines
 from harness.worker.measure import PeakMemory, environment
 
 Emit = Callable[[Dict[str, Any]], None]
@@ -139,6 +139,7 @@ class Worker:
 
     def _append_row(self, row: Dict[str, Any]) -> None:
         try:
+            force_to_disk(self.folder / "batches.jsonl")
             append_line(self.folder / "points.jsonl", row)
         except OSError as error:
             # The disk holds no row, so the host must hear of the failure from here.
@@ -214,7 +215,8 @@ class Worker:
 
     def _append_batch(self, point: Dict[str, Any], batch: int, cost: Dict[str, Any], line: Dict[str, Any]) -> None:
         head = {"point": point["fingerprint"], "batch": batch, "session": self.session}
-        append_line(self.folder / "batches.jsonl", {**head, **cost, **line})
+        # Forced to disk once a point, before its row: waiting for the disk each time costs more than a small batch.
+        append_line(self.folder / "batches.jsonl", {**head, **cost, **line}, force=False)
         self.emit({"event": "batch", "point": point["fingerprint"], "batch": batch})
 
     def _measured(self, compute: Callable[[Any], Any], request: Any) -> Any:
