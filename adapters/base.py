@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import torch
 
@@ -189,6 +189,15 @@ class Model:
     def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
         """Score one batch of texts. Raises `NotAvailable` where the model has no such figure."""
         raise NotImplementedError
+
+
+#: At most this many intermediate states are kept of a traced batch.
+TRACE_STATES = 32
+
+
+def traced_steps(steps: int) -> Set[int]:
+    """Indices of the steps whose state a trace keeps: evenly spread, the first and the last among them."""
+    return {round(i * (steps - 1) / (TRACE_STATES - 1)) for i in range(TRACE_STATES)}
 
 
 #: How a mask left in a finished sequence is shown (nanoDD prints the same character).

@@ -12,7 +12,7 @@ from harness.errors import UserError
 from harness.training.config import TrainConfig
 from harness.worker.jsonl import DISK_FULL
 
-EXIT_OK, EXIT_FAILED_POINTS, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_FAILED_POINTS, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 
 CONFIGURED: dict[str, tuple[str, type, Callable[[list[str]], int]]] = {
     "bench": (

@@ -23,11 +23,11 @@ from adapters.base import (
     TextLikelihood,
     Trainable,
     TrainSpec,
+    traced_steps,
 )
 from adapters.gpt2.checkpoint import DTYPES, fresh_network, load_network, save_folder, start_token
 from adapters.masked.denoiser import LOGIT_BLOCK, seeded
 from adapters.masked.draws import DrawOptions, draw, probabilities
-from adapters.masked.model import TRACE_STATES
 from adapters.tokenizers import Tokenizer, load_tokenizer
 
 SCHEDULER = "autoregressive"
@@ -101,7 +101,7 @@ class Gpt2Model(Model):
         tokens, given = self._start(request)
         options = DrawOptions.of(request.options)
         generator = seeded(request.seed, self._device)
-        kept = _kept_states(request.length) if request.trace else set()
+        kept = traced_steps(request.length) if request.trace else set()
         states: list[list[str]] = []
         self._counted.reset(request.count)
         cache = DynamicCache(config=self._network.config)
@@ -180,10 +180,6 @@ class Gpt2Model(Model):
             nats = cross_entropy(logits.transpose(1, 2), tokens[rows], reduction="none")
             values += nats.double().sum(dim=1).tolist()
         return values
-
-
-def _kept_states(length: int) -> set[int]:
-    return {round(i * (length - 1) / (TRACE_STATES - 1)) for i in range(TRACE_STATES)}
 
 
 class Gpt2Trainable(Trainable):

@@ -86,11 +86,6 @@ class Denoiser:
         return max(1, LOGIT_BLOCK // (self.mask_id + 1))
 
 
-def masked_rows(tokens: Tensor, mask_id: int) -> Tensor:
-    """Which sequences [B] of ids [B, L] still hold a mask."""
-    return (tokens == mask_id).any(dim=-1)
-
-
 def seeded(seed: int, device: str) -> torch.Generator:
     """A generator on `device` with this seed."""
     return torch.Generator(device=device).manual_seed(seed)

@@ -20,6 +20,7 @@ from adapters.base import (
     Model,
     NotAvailable,
     TextLikelihood,
+    traced_steps,
 )
 from adapters.masked.denoiser import Denoiser, seeded
 from adapters.masked.draws import DrawOptions
@@ -29,8 +30,6 @@ from adapters.tokenizers import Tokenizer
 
 #: Monte-Carlo draws a text where the request names none.
 DEFAULT_DRAWS = 16
-#: At most this many intermediate states are kept of a traced batch.
-TRACE_STATES = 32
 
 
 class MaskedModel(Model):
@@ -127,11 +126,7 @@ class MaskedModel(Model):
         return tokens.to(self.denoiser.device)
 
     def _tracer(self, request: GenerateRequest, states: list[list[str]]) -> OnStep:
-        kept = (
-            {round(i * (request.steps - 1) / (TRACE_STATES - 1)) for i in range(TRACE_STATES)}
-            if request.trace
-            else set()
-        )
+        kept = traced_steps(request.steps) if request.trace else set()
 
         def on_step(step: int, tokens: Tensor) -> None:
             if step in kept:

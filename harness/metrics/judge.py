@@ -33,7 +33,6 @@ from adapters.tokenizers import Tokenizer, load_tokenizer
 from harness.checkpoints import training_facts
 from harness.errors import UserError
 
-FEATURES = "final hidden state at the last token"
 _ROOT = Path(__file__).resolve().parents[2]
 _FILES = ("config.json", "tokenizer.json", "training.json")
 _BATCH_TOKENS = 8192

@@ -24,6 +24,7 @@ import threading
 import time
 import traceback
 import uuid
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Callable, Collection, Dict, List
 
@@ -165,8 +166,7 @@ class Worker:
         return range(batch * point["batch_size"], min((batch + 1) * point["batch_size"], point["samples"]))
 
     def _generate_point(self, point: Dict[str, Any]) -> Any:
-        request = self._request(point, 0)
-        self.model.check(request)
+        self.model.check(self._request(point, 0))
         pending = self._pending(point)
         if not pending:
             return None
@@ -242,9 +242,7 @@ class Worker:
             torch.cuda.synchronize()
 
     def _warm_up(self, point: Dict[str, Any]) -> List[float]:
-        """Seconds of the warm-up calls: the point's own shapes with few steps, until two agree within 5 % (at most
-        5).
-        """
+        """Seconds of the warm-up calls: few steps, until two agree within 5 % or the job's `warmup_calls` are made."""
         seconds: List[float] = []
         short = {**point, "steps": point["warmup_steps"], "batch_size": point["warmup_count"]}
         request = self._request(short, 0)
@@ -254,13 +252,18 @@ class Worker:
                 break
         return seconds
 
+    @cached_property
+    def _prompts(self) -> List[Dict[str, Any]]:
+        """Every prompt of the benchmark, read when a task first needs them."""
+        return read_lines(Path(self.job["inputs"]["prompts"]))
+
     def _request(self, point: Dict[str, Any], batch: int) -> GenerateRequest:
         indices = self._indices(point, batch)
         prompts: tuple = ()
         if point["task"] != "unconditional":
-            lines = read_lines(Path(self.job["inputs"]["prompts"]))
             with_suffix = point["task"] == "infill"
-            prompts = tuple(Prompt(lines[i]["prefix"], lines[i]["suffix"] if with_suffix else "") for i in indices)
+            lines = [self._prompts[i] for i in indices]
+            prompts = tuple(Prompt(line["prefix"], line["suffix"] if with_suffix else "") for line in lines)
         return GenerateRequest(
             count=len(indices),
             length=point["length"],

@@ -162,7 +162,7 @@ def test_a_killed_run_is_continued_and_loses_nothing(store, delay):
     """SIGKILL to the host at an arbitrary moment: the worker must end too, and the next run must finish the rest
     once.
     """
-    point = make_point(samples=4000, batch_size=2)
+    point = make_point("steady", samples=4000, batch_size=2)
     script = (
         "import sys, types\n"
         "from pathlib import Path\n"

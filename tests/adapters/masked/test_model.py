@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from adapters.base import AdapterError, GenerateRequest, LikelihoodRequest, NotAvailable, Prompt
+from adapters.base import TRACE_STATES, AdapterError, GenerateRequest, LikelihoodRequest, NotAvailable, Prompt
 from adapters.masked.likelihood import estimate_k_dce
-from adapters.masked.model import TRACE_STATES, MaskedModel
+from adapters.masked.model import MaskedModel
 from adapters.masked.schedules import D3PM, Geometric, LogLinear
 from tests.adapters.masked.exact import denoiser, joint
 

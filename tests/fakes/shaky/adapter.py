@@ -95,4 +95,8 @@ def slow(calls):
     time.sleep(60)
 
 
-MISBEHAVIOUR = {"raises": raises, "starved": starved, "full": full, "killed": killed, "slow": slow}
+def steady(calls):
+    time.sleep(0.002)
+
+
+MISBEHAVIOUR = {"raises": raises, "starved": starved, "full": full, "killed": killed, "slow": slow, "steady": steady}
