@@ -20,11 +20,14 @@ class SourceRequest:
     Attributes:
         seed: of generated data; another seed gives other, independent text.
         samples: windows wanted in each of the two held-out sets.
-        length: tokens of a window.
-        options: the benchmark's own settings from its YAML.
+        length: size of a window: words (toy) or characters.
+        options: the benchmark's own settings from its YAML, the user's in their place.
         data: a text file, for benchmarks that read one.
         reference: a held-out text file, or None.
-        normalize: "text8" or "none", for benchmarks that read a file.
+        normalize: "text8" or "none", for benchmarks that read files.
+        name: of the benchmark.
+        corpus: where its text is and how it is read, from its YAML.
+        path: local file or folder to read instead of a download, or None.
     """
 
     seed: int
@@ -33,7 +36,10 @@ class SourceRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     data: Path | None = None
     reference: Path | None = None
-    normalize: str = "text8"
+    normalize: str = "none"
+    name: str = ""
+    corpus: Mapping[str, Any] = field(default_factory=dict)
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -50,13 +56,14 @@ class Source:
     """What `build` gives.
 
     Attributes:
-        train: running training text.
+        train: running training text; "" where the benchmark has none (its facts say why: `train_note`).
         heldout: running text apart from it, to watch a training by.
         references: held-out windows for likelihoods, references and prompts; at most `samples`.
         data: other held-out windows of the same distribution, which the `data` control gives; at most `samples`.
         tokenizer: "text8", or the tokenizer to be written beside the data.
         tokens: how people count this text: "words" or "text8" (characters).
         facts: further figures for benchmark.json.
+        prompts: prefixes without a true continuation, where the benchmark has those in place of held-out text.
     """
 
     train: str
@@ -66,3 +73,4 @@ class Source:
     tokenizer: str | tokenizers.Tokenizer
     tokens: str
     facts: dict[str, Any] = field(default_factory=dict)
+    prompts: list[str] = field(default_factory=list)

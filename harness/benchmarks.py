@@ -3,7 +3,8 @@
 <folder>/train.txt         running training text
          heldout.txt       running held-out text, to watch a training by
          references.jsonl  {"text"}: held-out windows for likelihoods and as references
-         prompts.jsonl     {"prefix", "suffix", "reference"}: the same windows, cut for the tasks, in the same order
+         prompts.jsonl     {"prefix", "suffix", "reference"}: the same windows, cut for the tasks, in the same order;
+                           in a prompt benchmark its prompts, with a reference of null
          data.jsonl        {"text"}: a second held-out set, what the `data` control gives
          tokenizer.json    where the text has a tokenizer of its own
          benchmark.json    facts and digests, written last
@@ -15,8 +16,8 @@ import hashlib
 import importlib
 import importlib.util
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,15 @@ import tokenizers
 import yaml
 
 from benchmarks.base import TOKENIZER_FILE, Source, SourceRequest
+from benchmarks.corpora.files import local_files
+from benchmarks.corpora.settings import read_corpus
 from harness.errors import UserError, unknown
 from harness.worker.jsonl import write_json, write_text
 
 FACTS = "benchmark.json"
+#: Sequences and held-out texts where neither the user nor the benchmark names a count.
+DEFAULT_COUNTS = {"samples": 256, "likelihood_samples": 128}
+NORMALIZATIONS = ("text8", "none")
 _FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
@@ -41,26 +47,40 @@ class Benchmark:
         version: raised whenever the same settings would give other data.
         summary: one line.
         label: for plots and tables.
+        licence: of the text.
         source: importable module with ``build(request: SourceRequest) -> Source``.
         tasks: accepted tasks.
-        length: tokens of a window.
+        length: size of a window: words (toy), characters (text), or tokens to write where there are only prompts.
         metrics: default metrics.
         judge: default judge of generative perplexity: a folder below the project, a Hub name, or None.
         needs_data: whether the user brings the text.
-        options: the source's own settings.
+        references: whether there is held-out text; without it nothing can be scored by likelihood.
+        normalize: "text8" or "none", where the user does not say.
+        counts: samples and likelihood_samples with which its figures are usually given.
+        options: the source's own settings with their defaults.
+        corpus: where the text is and how it is read (`benchmarks.corpora.settings`); empty where it is not read.
     """
 
     name: str
     version: int
     summary: str
     label: str
+    licence: str
     source: str
     tasks: tuple[str, ...]
     length: int
     metrics: tuple[str, ...]
     judge: str | None = None
     needs_data: bool = False
+    references: bool = True
+    normalize: str = "none"
+    counts: dict[str, int] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    corpus: dict[str, Any] = field(default_factory=dict)
+
+    def count(self, name: str, wanted: int | None) -> int:
+        """How many samples or likelihood_samples: as many as are wanted, else the benchmark's own count."""
+        return wanted or self.counts.get(name, DEFAULT_COUNTS[name])
 
 
 @dataclass(frozen=True)
@@ -70,7 +90,8 @@ class BenchmarkData:
     Attributes:
         folder: where the files are.
         digest: sha256 over their contents, 64 hex digits.
-        references: held-out windows for likelihoods, references and prompts; at most the `samples` asked for.
+        references: held-out windows for likelihoods and references; at most the `samples` asked for.
+        prompts: of the conditional tasks; the references cut, or a prompt benchmark's own.
         windows: windows of the second held-out set, for the `data` control.
         facts: what benchmark.json says.
     """
@@ -78,20 +99,28 @@ class BenchmarkData:
     folder: Path
     digest: str
     references: int
+    prompts: int
     windows: int
     facts: dict[str, Any]
 
 
 def read_benchmark(path: Path) -> Benchmark:
     """Read one benchmark file; raises `UserError` for a key that is unknown or missing."""
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(data, dict):
         raise UserError(f"{path} is not a mapping of keys to values.")
+    known = {f.name: f for f in fields(Benchmark)}
+    missing = [f.name for f in known.values() if f.name not in data and {f.default, f.default_factory} == {MISSING}]
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(map(repr, missing))}.")
+    for key in data:
+        if key not in known:
+            raise unknown(f"key in {path}", str(key), known)
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    try:
-        return Benchmark(**values)
-    except TypeError as error:
-        raise UserError(f"{path}: {error}") from None
+    return Benchmark(**values)
 
 
 @cache
@@ -113,11 +142,13 @@ def prepare(
     benchmark: Benchmark,
     folder: Path,
     *,
-    seed: int = 0,
     samples: int,
+    seed: int = 0,
     data: Path | None = None,
     reference: Path | None = None,
-    normalize: str = "text8",
+    path: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    normalize: str | None = None,
     length: int | None = None,
 ) -> BenchmarkData:
     """Write the data of a benchmark into `folder`, or read back what is there when it was made from the same inputs.
@@ -125,18 +156,34 @@ def prepare(
     Args:
         benchmark: which one.
         folder: made where it is missing.
-        seed: of generated text; held-out text does not depend on the seeds of sampling.
         samples: windows wanted in each held-out set; a short file gives fewer.
+        seed: of generated text; held-out text does not depend on the seeds of sampling.
         data: the user's text file, for benchmarks that need one.
         reference: the user's held-out text file, or None.
-        normalize: "text8" or "none", for the user's text.
-        length: tokens of a window; None for the benchmark's own.
+        path: the user's file or folder of the benchmark's own format, read in place of its source; or None.
+        options: settings of the source that differ from the benchmark's own.
+        normalize: "text8" or "none", for text that is read; None for the benchmark's own.
+        length: size of a window; None for the benchmark's own.
 
     Raises:
-        UserError: for a file that is missing, empty, not UTF-8 or too short, or that this benchmark does not take.
+        UserError: for an unknown or wrong setting, a file that is missing, bad or too short, or that this benchmark
+            does not take, and a source that cannot be reached.
     """
-    _check_files(benchmark, data, reference)
-    request = SourceRequest(seed, samples, length or benchmark.length, benchmark.options, data, reference, normalize)
+    _check_files(benchmark, data, reference, path)
+    if normalize is not None and normalize not in NORMALIZATIONS:
+        raise unknown("normalisation", str(normalize), NORMALIZATIONS)
+    request = SourceRequest(
+        seed=seed,
+        samples=samples,
+        length=length or benchmark.length,
+        options=chosen_options(benchmark, options or {}),
+        data=data,
+        reference=reference,
+        normalize=normalize or benchmark.normalize,
+        name=benchmark.name,
+        corpus=benchmark.corpus,
+        path=path,
+    )
     inputs = _inputs_digest(benchmark, request)
     kept = _read_back(folder, inputs)
     if kept is not None:
@@ -148,13 +195,49 @@ def prepare(
     return _data(folder, facts)
 
 
-def _check_files(benchmark: Benchmark, data: Path | None, reference: Path | None) -> None:
+def chosen_options(benchmark: Benchmark, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The benchmark's options with the user's in their place.
+
+    Raises:
+        UserError: for an option it does not have, or a value of another type (null stands for "all" where numbers are
+            limits).
+    """
+    for name, value in given.items():
+        if name not in benchmark.options:
+            raise unknown(f"option of benchmark {benchmark.name}", str(name), benchmark.options)
+        problem = _wrong_value(benchmark.options[name], value)
+        if problem:
+            raise UserError(f"benchmark.options.{name} of {benchmark.name} must be {problem}, got '{value}'.")
+    return {**benchmark.options, **given}
+
+
+def _wrong_value(default: Any, value: Any) -> str | None:
+    """What a value should be to stand in the place of `default`; None where it may."""
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "true or false"
+    if default is None or isinstance(default, int):
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        return None if whole or value is None else "a whole number, 1 or more"
+    if isinstance(default, float):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return None if number else "a number"
+    return None if isinstance(value, str) else "a word"
+
+
+def _check_files(benchmark: Benchmark, data: Path | None, reference: Path | None, path: Path | None) -> None:
     if benchmark.needs_data and data is None:
         raise UserError(f"the benchmark '{benchmark.name}' needs a text file: DATA=FILE (data=FILE).")
-    given = [name for name, path in (("DATA", data), ("REFERENCE", reference)) if path is not None]
+    given = [name for name, file in (("DATA", data), ("REFERENCE", reference)) if file is not None]
+    if given and benchmark.corpus:
+        raise UserError(f"the benchmark '{benchmark.name}' has files of its own: no {given[0]}, but benchmark.path=.")
     if given and not benchmark.needs_data:
         takers = ", ".join(b.name for b in all_benchmarks().values() if b.needs_data)
         raise UserError(f"the benchmark '{benchmark.name}' makes its own text: no {given[0]}. For a file: {takers}.")
+    if path is not None and not benchmark.corpus:
+        takers = ", ".join(b.name for b in all_benchmarks().values() if b.corpus)
+        raise UserError(f"the benchmark '{benchmark.name}' takes no benchmark.path=. These do: {takers}.")
+    if path is not None and not path.exists():
+        raise UserError(f"benchmark.path={path}: there is no such file or folder.")
 
 
 def _contents(source: Source) -> dict[str, str]:
@@ -163,9 +246,7 @@ def _contents(source: Source) -> dict[str, str]:
         "train.txt": source.train,
         "heldout.txt": source.heldout,
         "references.jsonl": _lines({"text": window.text} for window in source.references),
-        "prompts.jsonl": _lines(
-            {"prefix": window.prefix, "suffix": window.suffix, "reference": window.text} for window in source.references
-        ),
+        "prompts.jsonl": _lines(_prompts(source)),
         "data.jsonl": _lines({"text": window.text} for window in source.data),
     }
     if isinstance(source.tokenizer, tokenizers.Tokenizer):
@@ -173,7 +254,12 @@ def _contents(source: Source) -> dict[str, str]:
     return files
 
 
-def _lines(records: Iterable[dict[str, str]]) -> str:
+def _prompts(source: Source) -> list[dict[str, str | None]]:
+    own: list[dict[str, str | None]] = [{"prefix": text, "suffix": "", "reference": None} for text in source.prompts]
+    return own + [{"prefix": w.prefix, "suffix": w.suffix, "reference": w.text} for w in source.references]
+
+
+def _lines(records: Iterable[Mapping[str, str | None]]) -> str:
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
@@ -183,6 +269,7 @@ def _facts(benchmark: Benchmark, request: SourceRequest, source: Source) -> dict
         "version": benchmark.version,
         "label": benchmark.label,
         "summary": benchmark.summary,
+        "licence": benchmark.licence,
         "tasks": list(benchmark.tasks),
         "metrics": list(benchmark.metrics),
         "judge": benchmark.judge,
@@ -191,6 +278,7 @@ def _facts(benchmark: Benchmark, request: SourceRequest, source: Source) -> dict
         "tokens": source.tokens,
         "tokenizer": source.tokenizer if isinstance(source.tokenizer, str) else "folder",
         "references": len(source.references),
+        "prompts": len(source.references) + len(source.prompts),
         "windows": len(source.data),
         **source.facts,
     }
@@ -203,8 +291,12 @@ def _inputs_digest(benchmark: Benchmark, request: SourceRequest) -> str:
         raise UserError(f"benchmark '{benchmark.name}': there is no module '{benchmark.source}'.")
     own = [path for path in sorted(Path(module.origin).parent.iterdir()) if path.suffix in (".py", ".txt", ".yaml")]
     given = [path for path in (request.data, request.reference) if path is not None and path.is_file()]
+    if request.path is not None:
+        splits = read_corpus(benchmark.corpus, benchmark.name).splits.values()
+        given += sorted({file for split in splits for file in local_files(split, request.path)})
     settings = [benchmark.name, benchmark.version, request.seed, request.samples, request.length, request.normalize]
-    total = hashlib.sha256(json.dumps([*settings, request.options, request.reference is None], sort_keys=True).encode())
+    present = [request.reference is None, request.path is None]
+    total = hashlib.sha256(json.dumps([*settings, request.options, *present], sort_keys=True).encode())
     for path in [*own, *given]:
         with open(path, "rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
@@ -245,4 +337,4 @@ def _write(folder: Path, files: dict[str, str], facts: dict[str, Any]) -> None:
 
 
 def _data(folder: Path, facts: dict[str, Any]) -> BenchmarkData:
-    return BenchmarkData(folder, facts["digest"], facts["references"], facts["windows"], facts)
+    return BenchmarkData(folder, facts["digest"], facts["references"], facts["prompts"], facts["windows"], facts)

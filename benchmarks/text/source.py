@@ -3,55 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import tokenizers
-
-from adapters.tokenizers import bpe_tokenizer
-from benchmarks.base import Source, SourceRequest, Window
-from harness.errors import UserError, unknown
-
-NORMALIZE = ("text8", "none")
-_DIGIT_WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-#: 256 bytes and the end of text: every text can be encoded, nothing is learned from it.
-BYTE_VOCABULARY = 257
-
-
-def text8(text: str) -> str:
-    """The 27-symbol form of the text8 corpus (Mahoney, About the Test Data, 2006).
-
-    ASCII letters in lower case, digits spelled out, every run of anything else one space, none at the ends.
-    """
-    spelled = re.sub("[0-9]", lambda digit: f" {_DIGIT_WORDS[int(digit[0])]} ", text)
-    # Letters outside ASCII are "anything else", so only A-Z are lowered ("K", the Kelvin sign, would become "k").
-    lowered = re.sub("[A-Z]+", lambda run: run[0].lower(), spelled)
-    return re.sub("[^a-z]+", " ", lowered).strip()
-
-
-def read_text(path: Path, what: str) -> str:
-    """A UTF-8 file, line breaks as "\\n", without a byte-order mark.
-
-    Args:
-        path: of the file.
-        what: its name on the command line, as in "DATA".
-
-    Raises:
-        UserError: where it is missing, unreadable, not UTF-8 (the byte offset is named) or empty.
-    """
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{what}={path}: there is no such file.") from None
-    except OSError as error:
-        raise UserError(f"{what}={path} cannot be read: {error.strerror}.") from None
-    try:
-        text = raw.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        where = f"byte {error.start} (0x{raw[error.start]:02x})"
-        raise UserError(f"{what}={path} is not UTF-8: {where}. Convert it first.") from None
-    if not text.strip():
-        raise UserError(f"{what}={path} is empty.")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+from benchmarks.base import Source, SourceRequest
+from benchmarks.texts import cut, held_out_sets, read_text, text8, tokenizer_for
+from harness.errors import UserError
 
 
 def split_heldout(text: str, share: float) -> tuple[str, str]:
@@ -62,31 +17,12 @@ def split_heldout(text: str, share: float) -> tuple[str, str]:
     return text[:end], text[end:]
 
 
-def cut(text: str, length: int) -> list[str]:
-    """Windows of `length` characters at a stride of `length`; a shorter rest is dropped."""
-    return [text[i : i + length] for i in range(0, len(text) - length + 1, length)]
-
-
-def _spread(items: list[str], count: int) -> list[str]:
-    """At most `count` items at even distances, so that a long file is not judged by its beginning alone."""
-    if len(items) <= count:
-        return items
-    return [items[i * len(items) // count] for i in range(count)]
-
-
-def _window(text: str) -> Window:
-    quarter = len(text) // 4
-    return Window(text, text[:quarter], text[len(text) - quarter :])
-
-
 def build(request: SourceRequest) -> Source:
     """Training text and held-out windows of the user's file.
 
     Raises:
-        UserError: for a file that is missing, empty, not UTF-8 or too short, or an unknown normalisation.
+        UserError: for a file that is missing, empty, not UTF-8 or too short.
     """
-    if request.normalize not in NORMALIZE:
-        raise unknown("normalisation", request.normalize, NORMALIZE)
     if request.data is None:
         raise UserError("the benchmark 'text' needs a file: DATA=FILE.")
     clean = text8 if request.normalize == "text8" else str
@@ -99,13 +35,13 @@ def build(request: SourceRequest) -> Source:
     found = cut(held, request.length)
     if len(train) < request.length or len(found) < 2:
         raise UserError(_too_short(request, len(train), len(held)))
-    # Neighbours alternate, so that both held-out sets cover the same passages.
+    references, data = held_out_sets(found, request.samples)
     return Source(
         train=train,
         heldout=held,
-        references=[_window(window) for window in _spread(found[0::2], request.samples)],
-        data=[_window(window) for window in _spread(found[1::2], request.samples)],
-        tokenizer="text8" if request.normalize == "text8" else _byte_tokenizer(),
+        references=references,
+        data=data,
+        tokenizer=tokenizer_for(request.normalize == "text8"),
         tokens="text8" if request.normalize == "text8" else "words",
         facts={
             "normalize": request.normalize,
@@ -114,10 +50,6 @@ def build(request: SourceRequest) -> Source:
             "heldout_characters": len(held),
         },
     )
-
-
-def _byte_tokenizer() -> tokenizers.Tokenizer:
-    return bpe_tokenizer([], BYTE_VOCABULARY)
 
 
 def _too_short(request: SourceRequest, train: int, held: int) -> str:

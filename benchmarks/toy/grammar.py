@@ -93,6 +93,11 @@ class Grammar:
                 stack.extend(self._right[first + bisect_right(borders, rng.random())])
         return words
 
+    def choice(self, nonterminal: str, word: str) -> Production | None:
+        """The only production of a nonterminal that can come before `word`, None where none can."""
+        number = self._table[nonterminal].get(word)
+        return None if number is None else self.productions[number]
+
     def parse(self, tokens: Iterable[str]) -> Derivation | None:
         """The one derivation of a sentence, or None where it is not in the language."""
         derivation: list[int] = []

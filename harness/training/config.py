@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from adapters.cards import Card
-from harness.config import DEVICES, option, positive
+from harness.benchmarks import NORMALIZATIONS
+from harness.config import DEVICES, keys, option, positive
 from harness.errors import UserError, unknown
 
-NORMALIZATIONS = ("text8", "none")
 #: What the slowest of the small models gets through in about five and a half minutes of two cores.
 DEFAULT_TOKENS = 15_000_000
 #: Settings that change neither the weights nor what is trained on, so a resumed training may differ in them.
@@ -25,10 +25,16 @@ class TrainConfig:
 
     model: str = option("???", "model to train")
     benchmark: str = option("toy", "benchmark whose training text is used")
+    benchmark_path: Any = option(
+        None, "local file or folder of the benchmark's own format, read instead of a download", key="benchmark.path"
+    )
+    benchmark_options: Any = option(
+        {}, "settings of the benchmark's source, as {train_characters: 90000000}", key="benchmark.options"
+    )
     data: Any = option(None, "text file for benchmark=text (UTF-8)")
     reference: Any = option(None, "held-out text file; without it the last tenth of data is held out")
     data_seed: int = option(0, "seed of a generated benchmark's data")
-    normalize: str = option("text8", "benchmark=text: 'text8' (a-z and space) or 'none'")
+    normalize: Any = option(None, "'text8' (a-z and space) or 'none'; empty: what the benchmark's card says")
     tokenizer: str = option("auto", "'auto' (the benchmark's own), 'text8', 'words' or 'bpe:SIZE'")
     length: Any = option(None, "tokens per window; empty: what the benchmark is made for")
     size: Any = option(None, "architecture numbers that differ from the card's, as size={hidden: 64, blocks: 4}")
@@ -60,15 +66,21 @@ class TrainConfig:
         _number("save_every", self.save_every, least=0)
         _whole("seed", self.seed)
         _whole("data_seed", self.data_seed)
-        if self.normalize not in NORMALIZATIONS:
+        if self.normalize is not None and self.normalize not in NORMALIZATIONS:
             raise unknown("normalize", str(self.normalize), NORMALIZATIONS)
         _check_tokenizer(self.tokenizer)
+        if not isinstance(self.benchmark_options, dict):
+            raise UserError(
+                f"benchmark.options must be a mapping such as {{split: test}}, got '{self.benchmark_options}'."
+            )
         if self.size is not None and not isinstance(self.size, dict):
             raise UserError(f"size must be a mapping such as {{hidden: 64, blocks: 4}}, got '{self.size}'.")
 
     def command(self) -> str:
         """The command that asks for this training."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        values = {key: getattr(self, f.name) for key, f in keys(TrainConfig).items()}
+        defaults = {key: {} if f.default is MISSING else f.default for key, f in keys(TrainConfig).items()}
+        values = {key: value for key, value in values.items() if value != defaults[key]}
         return " ".join(["tdbench train", *(f"{name}={_word(value)}" for name, value in values.items())])
 
     def binding(self) -> dict[str, Any]:

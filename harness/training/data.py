@@ -71,6 +71,8 @@ def load_corpus(config: TrainConfig, target: Path) -> Corpus:
         samples=1,
         data=folder(config.data) if config.data else None,
         reference=folder(config.reference) if config.reference else None,
+        path=folder(config.benchmark_path) if config.benchmark_path else None,
+        options=config.benchmark_options,
         normalize=config.normalize,
         length=config.length,
     )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from adapters.base import AdapterError, Trainable, TrainSpec
 from adapters.cards import Card
 from harness.errors import UserError
-from harness.plan import resolve_device
+from harness.points import resolve_device
 from harness.training.config import DEFAULT_TOKENS, Recipe, TrainConfig
 from harness.training.data import Corpus, check_enough, draw_windows
 from harness.training.ema import MovingAverage

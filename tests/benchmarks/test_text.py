@@ -8,7 +8,8 @@ import pytest
 
 from adapters.tokenizers import wrap_tokenizer
 from benchmarks.base import Source, SourceRequest
-from benchmarks.text.source import build, cut, read_text, split_heldout, text8
+from benchmarks.text.source import build, split_heldout
+from benchmarks.texts import cut, read_text, text8
 from harness.errors import UserError
 
 
@@ -117,8 +118,6 @@ def test_too_short_text_says_how_much_is_needed(tmp_path: Path, text: str) -> No
         ask(write(tmp_path / "a.txt", text))
 
 
-def test_missing_file_and_unknown_normalisation(tmp_path: Path) -> None:
+def test_missing_file() -> None:
     with pytest.raises(UserError, match="DATA=FILE"):
         ask(None)
-    with pytest.raises(UserError, match="Did you mean 'text8'"):
-        ask(write(tmp_path / "a.txt", "abc " * 200), normalize="text9")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapters.tokenizers import load_tokenizer
-from harness.benchmarks import Benchmark, all_benchmarks, get_benchmark, prepare, read_benchmark
+from harness.benchmarks import Benchmark, all_benchmarks, chosen_options, get_benchmark, prepare, read_benchmark
 from harness.errors import UserError
 from harness.metrics.registry import get_metric
 
@@ -34,6 +34,7 @@ def test_every_benchmark_is_whole() -> None:
     for name, benchmark in all_benchmarks().items():
         assert benchmark.name == name
         assert benchmark.summary
+        assert benchmark.licence
         for metric in benchmark.metrics:
             get_metric(metric)
 
@@ -149,9 +150,101 @@ def test_unwritable_folder(tmp_path: Path, toy: Benchmark) -> None:
         prepare(toy, tmp_path / "file" / "data", samples=1)
 
 
-@pytest.mark.parametrize(("text", "message"), [("- a", "not a mapping"), ("name: x", "missing"), ("nam: x", "nam")])
+WHOLE = (
+    "name: x\nversion: 1\nsummary: s\nlabel: l\nlicence: c\nsource: m\ntasks: [prefix]\nlength: 4\nmetrics: [gen_ppl]\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a", "not a mapping"),
+        ("name: x", r"x\.yaml lacks 'version', 'summary', 'label', 'licence', 'source', 'tasks', 'length', 'metrics'"),
+        (WHOLE.replace("licence: c\n", ""), r"x\.yaml lacks 'licence'\."),
+        (WHOLE + "judg: a", r"unknown key in .*x\.yaml 'judg'\. Did you mean 'judge'"),
+        ("name: [x", r"x\.yaml is no YAML"),
+    ],
+)
 def test_bad_benchmark_file(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as caught:
         read_benchmark(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_whole_benchmark_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(WHOLE, encoding="utf-8")
+    assert read_benchmark(path).tasks == ("prefix",)
+
+
+def test_options_replace_the_benchmarks_own(toy: Benchmark) -> None:
+    ptb = get_benchmark("ptb")
+    assert chosen_options(ptb, {"split": "train"}) == {**ptb.options, "split": "train"}
+    assert chosen_options(ptb, {"train_characters": None})["train_characters"] is None
+    assert chosen_options(toy, {}) == {"train_tokens": 2000}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"splitt": "test"}, "unknown option of benchmark ptb 'splitt'. Did you mean 'split'"),
+        ({"split": 3}, "benchmark.options.split of ptb must be a word, got '3'"),
+        ({"wrapped": "yes"}, "must be true or false"),
+        ({"wrapped": None}, "must be true or false"),
+        ({"train_characters": 0}, "must be a whole number, 1 or more"),
+        ({"train_characters": 1.5}, "must be a whole number"),
+        ({"train_characters": True}, "must be a whole number"),
+    ],
+)
+def test_bad_options(given: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        chosen_options(get_benchmark("ptb"), given)
+
+
+def test_local_files_in_place_of_a_download(tmp_path: Path) -> None:
+    benchmark, folder = get_benchmark("ptb"), tmp_path / "files"
+    folder.mkdir()
+    for name in ("test", "valid"):
+        (folder / f"ptb.{name}.txt").write_text(f"{name} words did n't end \n" * 100, encoding="utf-8")
+    first = prepare(benchmark, tmp_path / "data", samples=50, length=64, path=folder)
+    assert (first.references, first.prompts, first.windows) == (17, 17, 17)
+    assert first.facts["detokenize"].startswith("SEDD")
+    assert first.facts["licence"] == benchmark.licence
+    assert "didn't" in (first.folder / "heldout.txt").read_text(encoding="utf-8")
+    times = {path.name: path.stat().st_mtime_ns for path in first.folder.iterdir()}
+    assert prepare(benchmark, tmp_path / "data", samples=50, length=64, path=folder) == first
+    assert {path.name: path.stat().st_mtime_ns for path in first.folder.iterdir()} == times
+    (folder / "ptb.test.txt").write_text("other words \n" * 100, encoding="utf-8")
+    assert prepare(benchmark, tmp_path / "data", samples=50, length=64, path=folder).digest != first.digest
+
+
+@pytest.mark.parametrize(("normalize", "tokenizer"), [(None, "folder"), ("none", "folder"), ("text8", "text8")])
+def test_corpora_are_natural_text_unless_asked(tmp_path: Path, normalize: str | None, tokenizer: str) -> None:
+    file = tmp_path / "ptb.test.txt"
+    file.write_text("Words, and 7 more.\n" * 100, encoding="utf-8")
+    data = prepare(get_benchmark("ptb"), tmp_path / "data", samples=5, length=64, path=file, normalize=normalize)
+    assert data.facts["tokenizer"] == tokenizer
+    assert data.facts["train"] == "none"
+    assert (data.folder / "train.txt").read_text(encoding="utf-8") == ""
+
+
+def test_prompts_without_references(tmp_path: Path) -> None:
+    file = tmp_path / "ctx50.jsonl"
+    file.write_text("".join(json.dumps({"context_string": f"prompt {i}"}) + "\n" for i in range(5)), encoding="utf-8")
+    data = prepare(get_benchmark("owt_prompts"), tmp_path / "data", samples=4, path=file)
+    assert (data.references, data.prompts, data.windows) == (0, 4, 0)
+    assert lines(data.folder / "references.jsonl") == []
+    assert lines(data.folder / "prompts.jsonl")[3] == {"prefix": "prompt 3", "suffix": "", "reference": None}
+
+
+def test_wrong_ways_to_give_files(tmp_path: Path, toy: Benchmark) -> None:
+    with pytest.raises(UserError, match=r"'ptb' has files of its own: no DATA, but benchmark\.path="):
+        prepare(get_benchmark("ptb"), tmp_path, samples=1, data=tmp_path / "a.txt")
+    with pytest.raises(UserError, match=r"'toy' takes no benchmark\.path=\. These do: enwik8, "):
+        prepare(toy, tmp_path, samples=1, path=tmp_path)
+    with pytest.raises(UserError, match=r"benchmark\.path=.*none: there is no such file or folder"):
+        prepare(get_benchmark("ptb"), tmp_path, samples=1, path=tmp_path / "none")
+    with pytest.raises(UserError, match="Did you mean 'text8'"):
+        prepare(toy, tmp_path, samples=1, normalize="text9")
