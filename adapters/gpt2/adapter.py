@@ -20,7 +20,6 @@ from adapters.base import (
     LikelihoodResult,
     LoadSpec,
     Model,
-    TextLikelihood,
     Trainable,
     TrainSpec,
     traced_steps,
@@ -28,6 +27,7 @@ from adapters.base import (
 from adapters.gpt2.checkpoint import DTYPES, fresh_network, load_network, save_folder, start_token
 from adapters.masked.denoiser import LOGIT_BLOCK, seeded
 from adapters.masked.draws import DrawOptions, draw, probabilities
+from adapters.texts import WindowSums, decode_rows, prompt_rows, windows_of
 from adapters.tokenizers import Tokenizer, load_tokenizer
 
 SCHEDULER = "autoregressive"
@@ -114,10 +114,10 @@ class Gpt2Model(Model):
             tokens[:, position] = torch.where(given > position, tokens[:, position], drawn)
             unread = tokens[:, position : position + 1]
             if position in kept:
-                states.append(self._decode(tokens))
+                states.append(decode_rows(self._tokenizer, tokens))
         return GenerateResult(
             tokens=tokens.tolist(),
-            texts=self._decode(tokens),
+            texts=decode_rows(self._tokenizer, tokens),
             nfe=list(self._counted.nfe),
             generated_tokens=(request.length - given).tolist(),
             trace=states,
@@ -125,22 +125,11 @@ class Gpt2Model(Model):
 
     def _start(self, request: GenerateRequest) -> tuple[Tensor, Tensor]:
         """Ids [B, L] with the prompts in place (V, which decodes as a mask, elsewhere), and prompt lengths [B]."""
-        tokens = torch.full((request.count, request.length), self._tokenizer.vocab_size, dtype=torch.int64)
-        given = torch.zeros(request.count, dtype=torch.int64)
         for row, prompt in enumerate(request.prompts):
             if prompt.suffix:
                 raise AdapterError(f"prompt {row} has a suffix, but this model writes left to right")
-            ids = self._tokenizer.encode(prompt.prefix)
-            if len(ids) >= request.length:
-                raise AdapterError(
-                    f"prompt {row} has {len(ids)} tokens, which leaves nothing to write in {request.length}"
-                )
-            tokens[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
-            given[row] = len(ids)
-        return tokens.to(self._device), given.to(self._device)
-
-    def _decode(self, tokens: Tensor) -> list[str]:
-        return [self._tokenizer.decode(ids) for ids in tokens.tolist()]
+        tokens = prompt_rows(request, self._tokenizer, self._tokenizer.vocab_size).to(self._device)
+        return tokens, (tokens != self._tokenizer.vocab_size).sum(-1)
 
     @torch.inference_mode()
     def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
@@ -150,24 +139,12 @@ class Gpt2Model(Model):
         """
         if request.estimator != ESTIMATOR:
             raise AdapterError(f"estimator '{request.estimator}' is not one of {ESTIMATOR}")
-        nats = [0.0] * len(request.texts)
-        counts = [0] * len(request.texts)
-        evaluations = [0] * len(request.texts)
-        windows: dict[int, list[tuple[int, list[int]]]] = {}
-        for row, text in enumerate(request.texts):
-            ids = self._tokenizer.encode(text)
-            for start in range(0, len(ids), self._window):
-                window = ids[start : start + self._window]
-                windows.setdefault(len(window), []).append((row, window))
-        for length, batch in sorted(windows.items()):
-            self._counted.reset(len(batch))
-            values = self._window_nats(torch.tensor([window for _, window in batch], device=self._device))
-            for (row, _), value, calls in zip(batch, values, self._counted.nfe, strict=True):
-                nats[row] += value
-                counts[row] += length
-                evaluations[row] += calls
-        texts = [TextLikelihood(n, 0.0, c) for n, c in zip(nats, counts, strict=True)]
-        return LikelihoodResult(texts=texts, kind="exact", nfe=evaluations)
+        sums = WindowSums(len(request.texts))
+        for windows in windows_of(request.texts, self._tokenizer, self._window):
+            self._counted.reset(len(windows.texts))
+            nats = self._window_nats(windows.tokens.to(self._device))
+            sums.add(windows, nats, [0.0] * len(nats), self._counted.nfe)
+        return sums.result("exact")
 
     def _window_nats(self, tokens: Tensor) -> list[float]:
         """-log p of windows [R, L], a few rows at a time so that the logits stay small; summed in float64."""

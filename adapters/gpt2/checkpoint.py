@@ -1,26 +1,20 @@
-"""GPT-2 folders in Hugging Face's layout, read and written: config.json, model.safetensors, tokenizer.json."""
+"""GPT-2 folders in Hugging Face's layout: config.json, model.safetensors or pytorch_model.bin, tokenizer.json."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
-from transformers.utils import logging as transformers_logging
 
 from adapters.base import CheckpointError
+from adapters.causal import CONFIG, WEIGHTS, load_causal, quiet
 from adapters.tokenizers import END_OF_TEXT
 
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 #: Constant buffers that old published files carry along.
 CAUSAL_MASKS = (".attn.bias", ".attn.masked_bias")
@@ -34,42 +28,14 @@ def load_network(folder: Path, device: str, dtype: str) -> GPT2LMHeadModel:
         CheckpointError: one line that names the folder, what is wrong with it, and what to do.
     """
     _check_config(folder)
-    if not (folder / WEIGHTS).is_file() and not (folder / INDEX).is_file():
-        hint = "pickled weights are refused" if (folder / "pytorch_model.bin").is_file() else "fetch it again"
-        raise CheckpointError(f"checkpoint {folder} has no {WEIGHTS}: {hint}.")
-    _quiet()
-    try:
-        network, report = GPT2LMHeadModel.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=DTYPES[dtype],
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they are reported, and refused below in words of ours
-        )
-    except SafetensorError as error:
-        raise CheckpointError(f"{folder} is truncated or holds no safetensors ({error}): fetch it again.") from None
-    except (OSError, ValueError, RuntimeError, StrictDataclassError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise CheckpointError(f"checkpoint {folder} cannot be built from its {CONFIG}: {reason}") from None
-    _check_report(folder, report)
-    return network.to(device).eval()
-
-
-def _check_report(folder: Path, report: Mapping[str, Any]) -> None:
-    """Refuse weights that are not exactly the network's: transformers fills gaps with random numbers."""
-    missing = sorted(report["missing_keys"])
-    foreign = sorted(key for key in report["unexpected_keys"] if not key.endswith(CAUSAL_MASKS))
-    if missing or foreign:
+    network, unknown = load_causal(folder, GPT2LMHeadModel, DTYPES[dtype])
+    foreign = [name for name in unknown if not name.endswith(CAUSAL_MASKS)]
+    if foreign:
         raise CheckpointError(
-            f"checkpoint {folder} holds another model's weights: {len(missing)} GPT-2 tensors missing "
-            f"({', '.join(missing[:2]) or 'none'}), {len(foreign)} unknown ({', '.join(foreign[:2]) or 'none'})."
+            f"checkpoint {folder} holds another model's weights: {len(foreign)} tensors that this GPT-2 has no place "
+            f"for ({', '.join(foreign[:2])})."
         )
-    for name, stored, wanted in sorted(report["mismatched_keys"]):
-        raise CheckpointError(
-            f"checkpoint {folder}: '{name}' has shape {list(stored)} but its config asks for {list(wanted)}: "
-            "config and weights are not of one checkpoint."
-        )
+    return cast(GPT2LMHeadModel, network.to(device))
 
 
 def start_token(network: GPT2LMHeadModel, folder: Path) -> int:
@@ -78,12 +44,6 @@ def start_token(network: GPT2LMHeadModel, folder: Path) -> int:
     if not isinstance(bos, int) or not 0 <= bos < size:
         raise CheckpointError(f"{folder / CONFIG}: bos_token_id is {bos}, but the network knows the ids 0..{size - 1}.")
     return bos
-
-
-def _quiet() -> None:
-    """No bars and no warnings of transformers' own: what matters is raised."""
-    transformers_logging.disable_progress_bar()
-    logging.getLogger("transformers").setLevel(logging.ERROR)
 
 
 def _check_config(folder: Path) -> None:
@@ -137,7 +97,7 @@ def save_folder(folder: Path, network: GPT2LMHeadModel, state: dict[str, Tensor]
         state: its state dict with the weights to store.
         words: also write tokenizer_config.json, for the tokenizer.json that is put beside it.
     """
-    _quiet()
+    quiet()
     network.save_pretrained(folder, state_dict=state)
     if words:
         facts = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}

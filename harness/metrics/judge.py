@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -244,24 +243,14 @@ def _find_folder(name: str) -> Path:
 
 
 def _load_model(name: str, folder: Path) -> Any:
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    from adapters.causal import load_causal
+
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
-        raise UserError(f"the judge '{name}' cannot be loaded from {folder}: {_first_line(error)}") from None
-    if report["missing_keys"]:
-        # transformers would fill them with random numbers, which is a figure of nothing.
-        first = ", ".join(sorted(report["missing_keys"])[:3])
-        raise UserError(f"the judge '{name}' has no weights for {first} in {folder}.")
-    return model.eval()
+        return load_causal(folder, AutoModelForCausalLM, torch.float32)[0]
+    except AdapterError as error:
+        raise UserError(f"the judge '{name}' cannot be loaded: {error}") from None
 
 
 def _digest(files: Sequence[Path]) -> str:

@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from adapters.base import (
     AdapterError,
@@ -24,7 +25,8 @@ from adapters.base import (
 from adapters.cards import read_card
 from adapters.gpt2 import adapter
 from adapters.gpt2.adapter import Gpt2Model, load, trainable
-from adapters.tokenizers import load_tokenizer_file, word_tokenizer
+from adapters.tokenizers import load_tokenizer, load_tokenizer_file, word_tokenizer
+from harness.checkpoints import resolve
 from harness.metrics.judge import load_judge
 
 CARD = read_card(Path(adapter.__file__).parent, "adapters.gpt2")
@@ -133,6 +135,20 @@ def test_prefixes_of_different_length(folder: Path, model: Gpt2Model) -> None:
     for ids, given in zip(result.tokens, (2, 4, 1), strict=True):
         for position in range(given, LENGTH):
             assert ids[position] == int(next_token(folder, ids[:position]).argmax())
+
+
+def test_keys_and_values_are_kept(model: Gpt2Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    widths: list[int] = []
+    inner = model.networks[0].module
+
+    def watched(ids: Tensor, *rest: object) -> Tensor:
+        widths.append(ids.shape[1])
+        return inner(ids, *rest)
+
+    monkeypatch.setattr(model.networks[0], "module", watched)
+    result = model.generate(request(2, task="prefix", prompts=(Prompt("a b"), Prompt("c d"))))
+    assert widths == [3, 1, 1, 1]  # the start token and the prompt at once, then only what was written last
+    assert result.nfe == result.generated_tokens == [4, 4]
 
 
 def test_an_empty_prompt_is_no_prompt(model: Gpt2Model) -> None:
@@ -304,9 +320,20 @@ def test_another_model(copy: Path) -> None:
 
 def test_no_weights(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
-    refused(copy, r"has no model.safetensors: fetch it again")
-    (copy / "pytorch_model.bin").write_bytes(b"pickle")
-    refused(copy, "pickled weights are refused")
+    refused(copy, r"has no model.safetensors and no pytorch_model.bin: fetch it again")
+
+
+def test_pickled_weights_are_read_as_tensors_or_not_at_all(copy: Path, model: Gpt2Model) -> None:
+    state = load_file(copy / "model.safetensors")
+    (copy / "model.safetensors").unlink()
+    torch.save(state, copy / "pytorch_model.bin")
+    assert load(LoadSpec(copy)).generate(request()) == model.generate(request())
+    torch.save({"network": torch.nn.Linear(1, 1)}, copy / "pytorch_model.bin")
+    refused(copy, "holds more than tensors")
+    torch.save({**state, "transformer.wte.weight": torch.zeros(9, 8)}, copy / "pytorch_model.bin")
+    refused(copy, r"'transformer.wte.weight' has shape \[9, 8\]")
+    (copy / "pytorch_model.bin").write_bytes(b"")
+    refused(copy, "is empty")
 
 
 @pytest.mark.parametrize("kept", [0, 50, 2000])
@@ -325,19 +352,77 @@ def test_missing_tensor(copy: Path) -> None:
     state = load_file(copy / "model.safetensors")
     state.pop("transformer.h.1.mlp.c_fc.weight")
     save_file(state, copy / "model.safetensors", metadata={"format": "pt"})
-    refused(copy, r"1 GPT-2 tensors missing \(transformer.h.1.mlp.c_fc.weight\), 0 unknown")
+    refused(copy, r"no weights for transformer.h.1.mlp.c_fc.weight \(1 tensors are missing\)")
 
 
 def test_a_layer_too_many(copy: Path) -> None:
     edit_config(copy, n_layer=1)
-    refused(copy, r"0 GPT-2 tensors missing .*, 1[12] unknown")
+    refused(copy, r"1[12] tensors that this GPT-2 has no place for \(transformer.h.1")
 
 
-def test_old_mask_buffers_are_tolerated(copy: Path) -> None:
+def published(folder: Path, tokenizer: str, weights: str) -> Path:
+    """A small random checkpoint with the files and tensor names of openai-community/gpt2: no prefix, no head, the old
+    mask buffers, and a byte-level BPE whose end of text is its last id.
+    """
+    folder.mkdir()
+    library = tokenizers.Tokenizer(tokenizers.models.BPE())
+    library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=270, initial_alphabet=alphabet, show_progress=False)
+    library.train_from_iterator(["hello world, hello there"] * 20, trainer)
+    library.add_special_tokens(["<|endoftext|>"])
+    if tokenizer == "tokenizer.json":
+        library.save(str(folder / "tokenizer.json"))
+    else:
+        library.model.save(str(folder))
+        vocabulary = json.loads((folder / "vocab.json").read_text())
+        end = {"<|endoftext|>": len(vocabulary)}
+        (folder / "vocab.json").write_text(json.dumps({**vocabulary, **end}))
+    bos = library.get_vocab_size() - 1
+    torch.manual_seed(0)
+    sizes = {"n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 16, "n_ctx": 16, "vocab_size": bos + 1}
+    network = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=bos, eos_token_id=bos))
+    state = {name: value.contiguous() for name, value in network.transformer.state_dict().items()}
+    for layer in range(2):
+        state[f"h.{layer}.attn.bias"] = torch.ones(1, 1, 16, 16).tril()
+    if weights == "model.safetensors":
+        save_file(state, folder / weights, metadata={"format": "pt"})
+    else:
+        torch.save(state, folder / weights)
+    own = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "activation_function": "gelu_new", **sizes}
+    (folder / "config.json").write_text(json.dumps({**own, "bos_token_id": bos, "eos_token_id": bos}))
+    return folder
+
+
+@pytest.mark.parametrize("tokenizer", ["tokenizer.json", "vocab.json"])
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+def test_the_published_layout(tmp_path: Path, tokenizer: str, weights: str) -> None:
+    checkpoint = published(tmp_path / "gpt2", tokenizer, weights)
+    loaded = load(LoadSpec(checkpoint))
+    text = "hello there world"
+    figure = loaded.likelihood(LikelihoodRequest((text,), "exact")).texts[0]
+    ids = load_tokenizer("folder", checkpoint).encode(text)
+    reference = load(LoadSpec(published(tmp_path / "same", "tokenizer.json", "model.safetensors")))
+    assert figure.tokens == len(ids) < len(text)
+    assert figure == reference.likelihood(LikelihoodRequest((text,), "exact")).texts[0]
+    result = loaded.generate(request(2, length=16))
+    assert result == reference.generate(request(2, length=16))
+    assert result.nfe == [16, 16] == result.generated_tokens
+    assert resolve(CARD, str(checkpoint), None).tokenizer == "folder"
+
+
+def test_published_checkpoints_are_named() -> None:
+    names = {name: entry.source["hub"] for name, entry in CARD.checkpoints.items() if entry.kind == "published"}
+    assert names == {name: f"openai-community/{name}" for name in ("gpt2", "gpt2-medium", "gpt2-large")}
+    assert {CARD.checkpoints[name].length for name in names} == {1024}
+
+
+def test_old_mask_buffers_are_tolerated(copy: Path, model: Gpt2Model) -> None:
     state = load_file(copy / "model.safetensors")
     state["transformer.h.0.attn.bias"] = torch.ones(1, 1, 7, 7)
     save_file(state, copy / "model.safetensors", metadata={"format": "pt"})
-    load(LoadSpec(copy))
+    assert load(LoadSpec(copy)).generate(request()) == model.generate(request())
 
 
 @pytest.mark.parametrize(("key", "value"), [("n_embd", "wide"), ("n_head", 3)])

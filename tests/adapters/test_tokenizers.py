@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import sys
 from pathlib import Path
 
 import huggingface_hub
 import pytest
+import tokenizers
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+from adapters import tokenizers as module
 from adapters.base import MASK_TEXT, AdapterError, CheckpointError
 from adapters.tokenizers import (
     Text8Tokenizer,
     WordTokenizer,
     bpe_tokenizer,
     load_tokenizer,
+    load_tokenizer_file,
     word_tokenizer,
     wrap_tokenizer,
 )
@@ -102,6 +108,82 @@ def test_bad_tokenizer_files(tmp_path: Path) -> None:
         load_tokenizer("folder", tmp_path)
     with pytest.raises(AdapterError, match="no checkpoint"):
         load_tokenizer("folder", None)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"type": "WordLevel"}, "vocab"),
+        ({"type": "WordLevel", "vocab": {"a": 0, "b": 2}}, r"its 2 ids are not 0\.\.1"),
+        ({"type": "WordLevel", "vocab": ["a"]}, "is not a tokenizer"),
+        ({"type": "Unheard"}, "is not a tokenizer"),
+        (None, "is not a tokenizer"),
+    ],
+    ids=str,
+)
+def test_malformed_models_are_one_line(tmp_path: Path, model: object, message: str) -> None:
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_tokenizer("folder", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_added_tokens_of_a_word_level_file_count(tmp_path: Path) -> None:
+    library = word_tokenizer(["dog"])
+    library.add_special_tokens(["<|endoftext|>", "[PAD]"])
+    library.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_tokenizer("folder", tmp_path)
+    assert isinstance(tokenizer, WordTokenizer)
+    assert (tokenizer.vocab_size, tokenizer.encode("dog [PAD]")) == (3, [1, 2])
+
+
+def save_pair(folder: Path) -> tokenizers.Tokenizer:
+    """A tokenizer as the older pair of files; "<|endoftext|>" is id 0 there."""
+    trained = bpe_tokenizer(["hello world, hello there"] * 20, 270)
+    trained.model.save(str(folder))
+    return trained
+
+
+def test_the_older_pair_of_files(tmp_path: Path) -> None:
+    trained = save_pair(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"vocab.json", "merges.txt"}
+    tokenizer, same = load_tokenizer("folder", tmp_path), wrap_tokenizer(trained)
+    assert (tokenizer.vocab_size, tokenizer.eos_id) == (same.vocab_size, 0)
+    for text in TEXTS:
+        assert tokenizer.encode(text) == same.encode(text)
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.encode("<|endoftext|>") == [0]
+
+
+def test_tokenizer_json_goes_before_the_older_pair(tmp_path: Path) -> None:
+    save_pair(tmp_path)
+    word_tokenizer(["dog"]).save(str(tmp_path / "tokenizer.json"))
+    assert load_tokenizer("folder", tmp_path).vocab_size == 2
+
+
+def test_a_broken_pair_is_one_line(tmp_path: Path) -> None:
+    save_pair(tmp_path)
+    (tmp_path / "vocab.json").write_text("{", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"vocab.json and merges.txt are no tokenizer"):
+        load_tokenizer("folder", tmp_path)
+
+
+def test_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    word_tokenizer(["dog"]).save(str(tmp_path / "tokenizer.json"))
+    bpe_tokenizer(["dog"], 257).save(str(tmp_path / "bpe.json"))
+    (tmp_path / "pair").mkdir()
+    save_pair(tmp_path / "pair")
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    assert load_tokenizer("text8", None).encode("a") == [1]
+    assert load_tokenizer("folder", tmp_path).encode("dog") == [1]
+    with pytest.raises(AdapterError, match=r"needs the package 'tokenizers', which is not installed.*pip install"):
+        load_tokenizer_file(tmp_path / "bpe.json")
+    with pytest.raises(AdapterError, match="needs the package 'tokenizers'"):
+        load_tokenizer("folder", tmp_path / "pair")
+
+
+def test_the_module_is_written_in_python_3_8() -> None:
+    ast.parse(Path(module.__file__).read_text(encoding="utf-8"), feature_version=(3, 8))
 
 
 def test_hub_tokenizer_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""Control: samplers without parameters that fool generative perplexity."""

@@ -1,0 +1,1 @@
+"""Control: real held-out text with its tokens in random order."""

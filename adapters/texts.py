@@ -1,0 +1,113 @@
+"""What every model of text shares: prompts as rows of tokens, texts as windows, windows as figures.
+
+Written in Python 3.8 syntax with torch alone, because upstream engines import it inside old images.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from adapters.base import AdapterError, GenerateRequest, LikelihoodResult, TextLikelihood
+from adapters.tokenizers import Tokenizer
+
+
+def prompt_rows(request: GenerateRequest, tokenizer: Tokenizer, mask_id: int) -> Tensor:
+    """Rows [B, L] int64 on the CPU: each prompt's prefix at the start, its suffix at the end, `mask_id` elsewhere.
+
+    Raises:
+        AdapterError: for a prompt that leaves nothing to write.
+    """
+    tokens = torch.full((request.count, request.length), mask_id, dtype=torch.int64)
+    for row, prompt in enumerate(request.prompts):
+        prefix, suffix = tokenizer.encode(prompt.prefix), tokenizer.encode(prompt.suffix)
+        given = len(prefix) + len(suffix)
+        if given >= request.length:
+            raise AdapterError(
+                "prompt {} has {} tokens, which leaves nothing to write in {}".format(row, given, request.length)
+            )
+        tokens[row, : len(prefix)] = torch.tensor(prefix, dtype=torch.int64)
+        tokens[row, request.length - len(suffix) :] = torch.tensor(suffix, dtype=torch.int64)
+    return tokens
+
+
+def decode_rows(tokenizer: Tokenizer, tokens: Tensor) -> List[str]:
+    """The texts of rows [B, L]."""
+    return [tokenizer.decode(ids) for ids in tokens.tolist()]
+
+
+def cut(ids: Sequence[int], max_length: Optional[int]) -> List[List[int]]:
+    """Windows side by side of at most `max_length` ids, the last one shorter; None cuts nothing."""
+    size = max_length or max(len(ids), 1)
+    return [list(ids[i : i + size]) for i in range(0, len(ids), size)]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of one length: padding would be seen by a network without an attention mask.
+
+    Attributes:
+        texts: for each window the index of its text.
+        tokens: ids [R, L] int64, on the CPU.
+    """
+
+    texts: List[int]
+    tokens: Tensor
+
+
+def windows_of(texts: Sequence[str], tokenizer: Tokenizer, max_length: Optional[int]) -> List[Windows]:
+    """The windows of some texts, grouped by length, short ones first; an empty text has none."""
+    groups: Dict[int, List[int]] = {}
+    rows: Dict[int, List[List[int]]] = {}
+    for index, text in enumerate(texts):
+        for window in cut(tokenizer.encode(text), max_length):
+            groups.setdefault(len(window), []).append(index)
+            rows.setdefault(len(window), []).append(window)
+    return [Windows(groups[length], torch.tensor(rows[length])) for length in sorted(groups)]
+
+
+class WindowSums:
+    """Adds up the figures of windows to those of their texts; the errors of windows are independent.
+
+    Args:
+        texts: how many there are.
+    """
+
+    def __init__(self, texts: int) -> None:
+        self._nats = [0.0] * texts
+        self._variance = [0.0] * texts
+        self._tokens = [0] * texts
+        self._nfe = [0] * texts
+
+    def add(self, windows: Windows, nats: Sequence[float], errors: Sequence[float], nfe: Sequence[int]) -> None:
+        """Add one group.
+
+        Args:
+            windows: the group, R windows.
+            nats: figure of each window.
+            errors: its Monte-Carlo standard error; 0 where exact, NaN where unknown.
+            nfe: network evaluations spent on it.
+
+        Raises:
+            ValueError: where these are not R figures each.
+        """
+        if not len(windows.texts) == len(nats) == len(errors) == len(nfe):
+            counts = (len(windows.texts), len(nats), len(errors), len(nfe))
+            raise ValueError("windows, nats, errors and nfe differ in number: {}".format(counts))
+        for i, text in enumerate(windows.texts):
+            self._nats[text] += nats[i]
+            self._variance[text] += errors[i] ** 2
+            self._tokens[text] += windows.tokens.shape[1]
+            self._nfe[text] += nfe[i]
+
+    def result(self, kind: str) -> LikelihoodResult:
+        """The figures of the texts, `kind` as in `LikelihoodResult`."""
+        figures = [
+            TextLikelihood(nats, None if math.isnan(variance) else math.sqrt(variance), tokens)
+            for nats, variance, tokens in zip(self._nats, self._variance, self._tokens)
+        ]
+        return LikelihoodResult(figures, kind, self._nfe)
