@@ -4,18 +4,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# The authors' code: UPSTREAM=DIR is a folder that holds checkouts of all models, UPSTREAM_PATH=DIR the checkout of one.
+UPSTREAM_SETTINGS := $(if $(UPSTREAM),'upstream.folder=$(UPSTREAM)') $(if $(UPSTREAM_PATH),'upstream.path=$(UPSTREAM_PATH)')
+
 # Settings of `make bench`, for instance: make bench MODEL=radd,nanodd STEPS=4,16,64 SCHEDULERS=ancestral,confidence SAMPLES=1024
 SETTINGS := $(if $(MODEL),'model=$(MODEL)') $(if $(STEPS),'steps=$(STEPS)') $(if $(SCHEDULERS),'schedulers=$(SCHEDULERS)') \
   $(if $(BENCHMARK),'benchmark=$(BENCHMARK)') $(if $(DATA),'data=$(DATA)') $(if $(REFERENCE),'reference=$(REFERENCE)') \
   $(if $(SAMPLES),'samples=$(SAMPLES)') $(if $(SEEDS),'seeds=$(SEEDS)') $(if $(CHECKPOINT),'checkpoint=$(CHECKPOINT)') \
   $(if $(DEVICE),'device=$(DEVICE)') $(if $(TASK),'task=$(TASK)') $(if $(LENGTH),'length=$(LENGTH)') \
   $(if $(BATCH),'batch_size=$(BATCH)') $(if $(METRICS),'metrics=$(METRICS)') $(if $(JUDGE),'judge=$(JUDGE)') \
-  $(if $(RUN),'run=$(RUN)') \
-  $(OVERRIDES)
+  $(if $(RUN),'run=$(RUN)') $(if $(ENGINE),'engine=$(ENGINE)') $(if $(BENCHMARK_PATH),'benchmark.path=$(BENCHMARK_PATH)') \
+  $(UPSTREAM_SETTINGS) $(OVERRIDES)
 
-.PHONY: bench test lint format perf smoke setup clean
+# Settings of `make parity`; RECORD=1 writes the goldens too.
+PARITY_SETTINGS := $(if $(CHECKPOINT),'checkpoint=$(CHECKPOINT)') $(if $(DEVICE),'device=$(DEVICE)') \
+  $(UPSTREAM_SETTINGS) $(OVERRIDES) $(if $(RECORD),--record)
+
+.PHONY: bench parity test lint format perf smoke setup clean
 bench: $(READY)
 	@$(BIN)/tdbench bench $(strip $(SETTINGS))
+
+parity: $(READY)
+	@$(if $(MODEL),,echo 'Which model? make parity MODEL=radd'; exit 2;) $(BIN)/tdbench parity $(MODEL) $(strip $(PARITY_SETTINGS))
 
 test: $(READY)
 	$(BIN)/pytest -q $(TESTS)
@@ -42,7 +52,7 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "Python 3.11 to 3.13 is needed, $(PYTHON) is $$($(PYTHON) --version). Use: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mauve,evaluate,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mauve,evaluate,upstream,dev]'
 	@touch $(READY)
 
 clean:

@@ -43,6 +43,7 @@ class LoadSpec:
         tokenizer: what the card says: "text8", a Hub name, or "folder" (a tokenizer.json inside the checkpoint).
         data: folder of the prepared benchmark (train.txt, references.jsonl); only controls read it.
         options: model options from the card and the checkpoint's entry in it.
+        upstream: checkout of the authors' repository; only the upstream engine reads it.
     """
 
     checkpoint: Optional[Path]
@@ -51,6 +52,7 @@ class LoadSpec:
     tokenizer: str = "folder"
     data: Optional[Path] = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    upstream: Optional[Path] = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -36,6 +36,8 @@ class SchedulerCard:
         tasks: accepted tasks; empty for all tasks of the model.
         default: whether a sweep that names no scheduler runs it.
         family: False for a sampler that only this model has.
+        precision: arithmetic of the categorical draws: the name of the option that holds it, or the arithmetic itself;
+            None where nothing is drawn.
     """
 
     name: str
@@ -46,6 +48,53 @@ class SchedulerCard:
     tasks: list[str] = field(default_factory=list)
     default: bool = False
     family: bool = True
+    precision: str | None = None
+
+
+@dataclass(frozen=True)
+class UpstreamCard:
+    """The authors' own code, and what it can do behind the engine `upstream`.
+
+    Attributes:
+        repo: address of the repository.
+        commit: the pinned commit, 40 hex digits; None where no code of theirs is run.
+        licence: SPDX name, or None where none is stated.
+        paper: address or reference.
+        schedulers: schedulers that their code has, the default first; empty where there is no upstream engine.
+        estimators: likelihood estimators that their code has, the default first.
+        tasks: tasks that their code has.
+        options: options of their schedulers with defaults, by scheduler, where they are not those of the native engine.
+        packages: what their code imports besides torch, as pip calls it.
+        files: sha256 at the pinned commit of every file that our engine imports, by path in the repository.
+    """
+
+    repo: str | None = None
+    commit: str | None = None
+    licence: str | None = None
+    paper: str | None = None
+    schedulers: tuple[str, ...] = ()
+    estimators: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What one engine can do for a model.
+
+    Attributes:
+        module: importable module with ``load``.
+        tasks: accepted tasks.
+        schedulers: by name.
+        estimators: summaries by name, the default first.
+    """
+
+    module: str
+    tasks: tuple[str, ...]
+    schedulers: dict[str, SchedulerCard]
+    estimators: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -85,7 +134,7 @@ class Card:
         family: family package below `adapters/` ("masked"), or None.
         module: importable package of the model folder.
         folder: the model folder.
-        upstream: repo, commit, licence, paper.
+        upstream: the authors' code.
         tasks: accepted tasks.
         schedulers: by name.
         estimators: likelihood estimators by name with a summary; the first is the default; empty where there is none.
@@ -103,7 +152,7 @@ class Card:
     module: str
     folder: Path
     summary: str = ""
-    upstream: dict[str, Any] = field(default_factory=dict)
+    upstream: UpstreamCard = field(default_factory=UpstreamCard)
     tasks: tuple[str, ...] = ()
     schedulers: dict[str, SchedulerCard] = field(default_factory=dict)
     estimators: dict[str, str] = field(default_factory=dict)
@@ -112,6 +161,27 @@ class Card:
     train: dict[str, Any] = field(default_factory=dict)
     published_results: list[dict[str, Any]] = field(default_factory=list)
     caveats: list[str] = field(default_factory=list)
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Engines that can compute this model."""
+        return ("native", "upstream") if self.upstream.schedulers else ("native",)
+
+    def offer(self, engine: str) -> Offer:
+        """What an engine of this model can do."""
+        if engine == "native":
+            return Offer(f"{self.module}.adapter", self.tasks, self.schedulers, self.estimators)
+        own = self.upstream
+        schedulers = {
+            name: replace(
+                self.schedulers[name],
+                default=name == own.schedulers[0],
+                options=own.options.get(name, self.schedulers[name].options),
+            )
+            for name in own.schedulers
+        }
+        estimators = {name: self.estimators[name] for name in own.estimators}
+        return Offer(f"{self.module}.upstream", own.tasks, schedulers, estimators)
 
     def code_digest(self) -> str:
         """sha256 over the files that can change this model's results: its folder, its family, the shared base."""
@@ -137,6 +207,11 @@ def _family_schedulers(family: str | None) -> dict[str, SchedulerCard]:
     return {name: SchedulerCard(name=name, **entry) for name, entry in entries.items()}
 
 
+def _upstream(entry: dict[str, Any]) -> UpstreamCard:
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    return UpstreamCard(**values)
+
+
 def read_card(folder: Path, module: str) -> Card:
     """Read ``folder/card.yaml``.
 
@@ -158,6 +233,7 @@ def read_card(folder: Path, module: str) -> Card:
             name: CheckpointCard(name=name, **entry) for name, entry in (data.pop("checkpoints", None) or {}).items()
         }
         data["tasks"] = tuple(data.get("tasks", ()))
+        data["upstream"] = _upstream(data.get("upstream") or {})
         return Card(
             module=module,
             folder=folder,

@@ -27,6 +27,8 @@ class ResolvedCheckpoint:
         tokenizer: see `adapters.base.LoadSpec`.
         length: default tokens per sequence, None where nothing says.
         max_steps: largest step count of its schedule, None where unlimited or unknown.
+        usual_steps: step count of a sampler that always makes the same, where the user names none; a folder of the
+            user's may hold a model of another count, which only its weights tell.
         digest: sha256 over the files, "" for controls.
     """
 
@@ -36,6 +38,7 @@ class ResolvedCheckpoint:
     tokenizer: str
     length: int | None
     max_steps: int | None = None
+    usual_steps: int | None = None
     digest: str = ""
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -58,6 +61,7 @@ def resolve(card: Card, name: str, tokenizer: str | None) -> ResolvedCheckpoint:
         tokenizer=tokenizer or entry.tokenizer,
         length=entry.length,
         max_steps=entry.max_steps,
+        usual_steps=entry.max_steps,
         digest=digest(path) if path else "",
         options=entry.options,
     )
@@ -95,7 +99,8 @@ def _local(card: Card, name: str, tokenizer: str | None) -> ResolvedCheckpoint:
     folder = path if path.is_dir() else path.parent
     facts = training_facts(folder)
     if not tokenizer:
-        tokenizer = facts.get("tokenizer") or ("folder" if (folder / "tokenizer.json").exists() else None)
+        own = any((folder / file).exists() for file in ("tokenizer.json", "vocab.json"))
+        tokenizer = facts.get("tokenizer") or ("folder" if own else None)
     usual = next((c for c in card.checkpoints.values() if c.kind == "published"), None)
     return ResolvedCheckpoint(
         name=name,
@@ -103,7 +108,7 @@ def _local(card: Card, name: str, tokenizer: str | None) -> ResolvedCheckpoint:
         path=path.resolve(),
         tokenizer=tokenizer or (usual.tokenizer if usual else "folder"),
         length=facts.get("length") or (usual.length if usual else None),
-        max_steps=usual.max_steps if usual else None,
+        usual_steps=usual.max_steps if usual else None,
         digest=digest(path),
     )
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
 
 from harness import commands
 from harness.config import BenchConfig, ReportConfig, ScoreConfig, describe
 from harness.errors import UserError
+from harness.parity import ParityConfig
 from harness.training.config import TrainConfig
 from harness.worker.jsonl import DISK_FULL
 
 EXIT_FAILED_POINTS, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
+GOLDENS = Path("tests/goldens")
+SETTINGS_HELP = "settings, listed below; lists as steps=4,16,64"
+
+Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 CONFIGURED: dict[str, tuple[str, type, Callable[[list[str]], int]]] = {
     "bench": (
@@ -37,33 +44,68 @@ def parser() -> argparse.ArgumentParser:
         prog="tdbench", description="Compare text-diffusion language models over step counts and schedulers."
     )
     subcommands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (summary, config, _) in CONFIGURED.items():
-        sub = subcommands.add_parser(
-            name,
-            help=summary,
-            description=summary,
-            epilog="settings:\n" + describe(config),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        sub.add_argument(
-            "settings", nargs="*", metavar="key=value", help="settings, listed below; lists as steps=4,16,64"
-        )
-    for name, (summary, _) in PLAIN.items():
-        subcommands.add_parser(name, help=summary, description=summary)
+    for name, (summary, config, run) in CONFIGURED.items():
+        sub = _add(subcommands, name, summary, config)
+        sub.set_defaults(call=lambda given, run=run: run(given.settings))
+    for name, (summary, look) in PLAIN.items():
+        sub = subcommands.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(call=lambda given, look=look: look())
+    _add_fetch(subcommands)
+    _add_parity(subcommands)
     return top
+
+
+def _add(
+    subcommands: Subcommands, name: str, summary: str, config: type, model: str | None = None
+) -> argparse.ArgumentParser:
+    """A subcommand with settings, after the name of a model where `model` says what for."""
+    sub = subcommands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog="settings:\n" + describe(config),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if model:
+        sub.add_argument("model", help=model)
+    sub.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS_HELP)
+    return sub
+
+
+def _add_parity(subcommands: Subcommands) -> None:
+    summary = "run the authors' code and ours on one checkpoint and compare them, figure by figure"
+    sub = _add(subcommands, "parity", summary, ParityConfig, "model with code of its authors")
+    sub.set_defaults(call=lambda given: commands.parity(given.model, given.settings, given.record))
+    sub.add_argument(
+        "--record",
+        nargs="?",
+        type=Path,
+        const=GOLDENS,
+        metavar="FOLDER",
+        help=f"also write the authors' figures, for tests that run without their code [{GOLDENS}]",
+    )
+
+
+def _add_fetch(subcommands: Subcommands) -> None:
+    summary = "get the authors' code of a model at the pinned commit, verified"
+    sub = subcommands.add_parser("fetch", help=summary, description=summary)
+    sub.set_defaults(call=lambda given: commands.fetch(given.model, given.upstream, given.source, given.to))
+    sub.add_argument("model", help="whose code")
+    sub.add_argument("--upstream", action="store_true", help="the authors' code (published weights are not there yet)")
+    sub.add_argument("--from", dest="source", metavar="SOURCE", help="a mirror, a bundle or a local repository instead")
+    sub.add_argument("--to", metavar="FOLDER", help="the checkout's folder; without it one in the cache")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 fine, 1 when a point failed, 2 when the request was wrong, 130 when interrupted.
+        0 fine, 1 when a point failed or engines differ, 2 when the request was wrong, 130 when interrupted.
     """
     arguments = parser().parse_args(argv)
     try:
-        if arguments.command in PLAIN:
-            return PLAIN[arguments.command][1]()
-        return CONFIGURED[arguments.command][2](arguments.settings)
+        code: int = arguments.call(arguments)
+        return code
     except UserError as error:
         print(f"tdbench: {error}", file=sys.stderr)
         return EXIT_USER_ERROR

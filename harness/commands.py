@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from adapters.cards import all_cards
+from adapters.cards import all_cards, get_card
+from harness import comparable, provenance
 from harness import doctor as machine
-from harness import provenance
-from harness.benchmarks import Benchmark, all_benchmarks, get_benchmark, prepare
+from harness.benchmarks import DEFAULT_COUNTS, Benchmark, BenchmarkData, all_benchmarks, get_benchmark, prepare
 from harness.config import BenchConfig, ReportConfig, ScoreConfig, build, folder
 from harness.errors import UserError
 from harness.execute import Outcome, Settings, execute
+from harness.fetch import fetch_upstream, missing_packages, pip_line
 from harness.metrics import get_metric
 from harness.plan import make_plan, run_name, threads
 from harness.progress import Progress
@@ -38,7 +39,7 @@ LIKELIHOOD_COLUMNS = [
 
 
 def bench(words: list[str]) -> int:
-    """Plan, run, score, report. Exit code 0, 1 for failed points, 2 for a checkpoint that cannot be used."""
+    """Plan, run, score, report. Exit code 0, 1 for failed points, 2 for what a model refused."""
     config = build(BenchConfig, words)
     benchmark = get_benchmark(config.benchmark)
     # Every name and number is checked before anything is written.
@@ -58,18 +59,10 @@ def bench(words: list[str]) -> int:
 
 
 def _generate(config: BenchConfig, benchmark: Benchmark, store: RunStore) -> Outcome:
-    data = prepare(
-        benchmark,
-        store.benchmark_data(benchmark.name),
-        seed=config.data_seed,
-        samples=max(config.samples, config.likelihood_samples),
-        data=folder(config.data) if config.data else None,
-        reference=folder(config.reference) if config.reference else None,
-        normalize=config.normalize,
-        length=config.window or config.length,
-    )
+    data = prepare_data(config, store.benchmark_data(benchmark.name))
     plan = make_plan(config, data)
-    for note in plan.notes:
+    notes = [*plan.notes, *data.facts.get("data_notes", ())]
+    for note in notes:
         print(f"note: {note}", file=sys.stderr)
     store.write_plan(
         {
@@ -77,12 +70,29 @@ def _generate(config: BenchConfig, benchmark: Benchmark, store: RunStore) -> Out
             "created": pd.Timestamp.now(tz="UTC").isoformat(timespec="seconds"),
             "config": dict(vars(config)),
             "environment": provenance.environment(),
-            "notes": plan.notes,
+            "notes": notes,
             "points": plan.points,
         }
     )
     settings = Settings(threads(config), config.warmup_calls, config.time_limit)
     return execute(store, plan, settings, Progress())
+
+
+def prepare_data(config: BenchConfig, place: Path) -> BenchmarkData:
+    """The data that a configuration asks for, prepared in the folder `place`."""
+    benchmark = get_benchmark(config.benchmark)
+    return prepare(
+        benchmark,
+        place,
+        samples=max(benchmark.count(name, getattr(config, name)) for name in DEFAULT_COUNTS),
+        seed=config.data_seed,
+        data=folder(config.data) if config.data else None,
+        reference=folder(config.reference) if config.reference else None,
+        path=folder(config.benchmark_path) if config.benchmark_path else None,
+        options=config.benchmark_options,
+        normalize=config.normalize,
+        length=config.window or config.length,
+    )
 
 
 def _exit_code(outcome: Outcome) -> int:
@@ -158,14 +168,37 @@ def train(words: list[str]) -> int:
     return 0
 
 
+def fetch(model: str, upstream: bool, source: str | None, to: str | None) -> int:
+    """Get the authors' code of a model, and say what this Python still lacks to run it."""
+    card = get_card(model)
+    if not upstream:
+        raise UserError(
+            f"tdbench fetch gets no published weights yet, only the authors' code: tdbench fetch --upstream {model}"
+        )
+    place = fetch_upstream(model, source, to)
+    print(f"use it with: engine=upstream{f' upstream.path={place}' if to else ''}")
+    lacking = missing_packages(card)
+    if lacking:
+        print(f"their code also needs {', '.join(lacking)}: {pip_line(lacking)}")
+    return 0
+
+
+def parity(model: str, words: list[str], record: Path | None) -> int:
+    """Compare the engines of a model. Exit code 0 where they agree, 1 where not."""
+    from harness.parity import parity as compare_engines
+
+    return compare_engines(model, words, record)
+
+
 def models() -> int:
     """List models, tab-separated."""
-    print("model\trole\tcheckpoints\ttasks\tschedulers\tlikelihood")
+    print("model\trole\tengines\tcheckpoints\ttasks\tschedulers\tlikelihood")
     for card in all_cards().values():
         estimators = ",".join(card.estimators) or "-"
         columns = (
             card.name,
             card.role,
+            ",".join(card.engines),
             ",".join(card.checkpoints),
             ",".join(card.tasks),
             ",".join(card.schedulers),
@@ -177,10 +210,19 @@ def models() -> int:
 
 def benchmarks() -> int:
     """List benchmarks, tab-separated."""
-    print("benchmark\tversion\ttasks\tlength\tmetrics\tsummary")
+    print("benchmark\tversion\ttasks\tlength\tmetrics\tlicence\tsummary")
     for entry in all_benchmarks().values():
         metrics = ",".join(entry.metrics)
-        print(f"{entry.name}\t{entry.version}\t{','.join(entry.tasks)}\t{entry.length}\t{metrics}\t{entry.summary}")
+        columns = (
+            entry.name,
+            entry.version,
+            ",".join(entry.tasks),
+            entry.length,
+            metrics,
+            entry.licence,
+            entry.summary,
+        )
+        print("\t".join(map(str, columns)))
     return 0
 
 
@@ -195,12 +237,20 @@ def doctor() -> int:
 
 def _print_summary(frame: pd.DataFrame, metrics: Sequence[str]) -> None:
     """The table a person reads after a run: generation with its main metrics, then likelihood."""
+    marks = comparable.marks(frame)
+    frame = frame.assign(mark=marks.rows)
+    mark = ["mark"] if marks.lines else []
     generated = frame[frame["kind"] == "generate"]
+    engine = ["engine"] if frame["engine"].nunique() > 1 else []
     if len(generated):
-        print(_plain(generated[SUMMARY_COLUMNS + [name for name in metrics if name in frame.columns]]))
+        columns = SUMMARY_COLUMNS[:1] + engine + SUMMARY_COLUMNS[1:]
+        print(_plain(generated[columns + [name for name in metrics if name in frame.columns] + mark]))
     scored = frame[frame["kind"] == "likelihood"]
     if len(scored):
-        print("\n" + _plain(scored.reindex(columns=LIKELIHOOD_COLUMNS)))
+        columns = LIKELIHOOD_COLUMNS[:1] + engine + LIKELIHOOD_COLUMNS[1:] + mark
+        print("\n" + _plain(scored.reindex(columns=columns)))
+    if marks.lines:
+        print("\n" + "\n".join(marks.lines))
 
 
 def _plain(frame: pd.DataFrame) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,14 +18,29 @@ from harness.errors import UserError, unknown
 
 DEVICES = "auto, cpu, cuda, cuda:N"
 DTYPES = ("float32", "bfloat16", "float16")
+ENGINES = ("native", "upstream")
+DEFAULT_STEPS = [4, 16, 64]
+DEFAULT_CONTROLS = ["data", "shuffled", "unigram", "bigram", "repetitive"]
 C = TypeVar("C")
 
 
-def option(default: Any, help: str) -> Any:
-    """A config field with its help text; a list default is copied."""
+def option(default: Any, help: str, key: str | None = None) -> Any:
+    """A config field with its help text; a list default is copied.
+
+    Args:
+        default: its default.
+        help: one line for `--help`.
+        key: what the user types where that is no Python name ("upstream.path"); None for the field's own name.
+    """
+    metadata = {"help": help, "key": key}
     if isinstance(default, list | dict):
-        return field(default_factory=lambda: default.copy(), metadata={"help": help})
-    return field(default=default, metadata={"help": help})
+        return field(default_factory=lambda: default.copy(), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def keys(config_class: type) -> dict[str, Field[Any]]:
+    """The fields of a config by what the user types."""
+    return {f.metadata.get("key") or f.name: f for f in fields(config_class)}
 
 
 def positive(name: str, value: Any) -> int:
@@ -49,26 +65,40 @@ class BenchConfig:
         "tiny", "checkpoint name, a folder in the published layout, or {model: name or folder, ...}"
     )
     benchmark: str = option("toy", "benchmark: what is generated and what it is compared with")
+    benchmark_path: Any = option(
+        None, "local file or folder of the benchmark's own format, read instead of a download", key="benchmark.path"
+    )
+    benchmark_options: Any = option(
+        {}, "settings of the benchmark's source, as {split: test, context: 25}", key="benchmark.options"
+    )
     data: Any = option(None, "text file for benchmark=text (UTF-8)")
     reference: Any = option(None, "held-out text file; without it the last tenth of data is held out")
-    normalize: str = option("text8", "benchmark=text: 'text8' (a-z and space) or 'none'")
-    task: Any = option("unconditional", "tasks (list): unconditional, prefix, infill; 'none' for likelihood only")
-    steps: Any = option([4, 16, 64], "sampler step counts to sweep (list)")
+    normalize: Any = option(None, "'text8' (a-z and space) or 'none'; empty: what the benchmark's card says")
+    task: Any = option(
+        "default", "tasks (list): unconditional, prefix, infill; 'none' for likelihood only; 'default': the benchmark's"
+    )
+    steps: Any = option("default", "sampler step counts to sweep (list), or 'default': 4,16,64")
     schedulers: Any = option("default", "sampling algorithms (list), or 'default': what the model's card marks")
     options: Any = option({}, "scheduler options, as {temperature: 0.9, top_p: 0.95, sampling_dtype: native}")
-    samples: int = option(256, "sequences to generate at each point")
+    samples: Any = option(None, "sequences to generate at each point; empty: the benchmark's own count, else 256")
     seeds: Any = option([0], "random seeds (list); each is a row of its own")
     length: Any = option(None, "tokens per sequence; empty: what the checkpoint was made for")
     window: Any = option(None, "size of a held-out text: characters (text) or words (toy); empty: as length")
     batch_size: int = option(64, "sequences in one batch; part of the row's identity")
     likelihood: Any = option("default", "likelihood estimators (list), 'default' or 'none'")
-    likelihood_samples: int = option(128, "held-out texts to score")
+    likelihood_samples: Any = option(None, "held-out texts to score; empty: the benchmark's own count, else 128")
     draws: int = option(16, "Monte-Carlo draws a text for a likelihood bound")
-    controls: Any = option(["data", "unigram", "bigram"], "control rows beside the models (list)")
+    controls: Any = option(DEFAULT_CONTROLS, "control rows beside the models (list)")
     metrics: Any = option("default", "metrics (list), or 'default': what the benchmark lists; evaluate:NAME for others")
     judge: Any = option(None, "judge of generative perplexity: a folder or Hub name; empty: the benchmark's own")
     tokenizer: Any = option(None, "tokenizer of a checkpoint folder that does not say: text8, folder, or a Hub name")
-    engine: str = option("native", "which code computes: native")
+    engine: Any = option(["native"], f"which code computes (list): {', '.join(ENGINES)} (the authors' own)")
+    upstream_path: Any = option(
+        None, "checkout of the authors' repository, or {model: folder, ...}", key="upstream.path"
+    )
+    upstream_folder: Any = option(
+        None, "folder of such checkouts; empty: where tdbench fetch --upstream puts them", key="upstream.folder"
+    )
     runtime: str = option("local", "where the worker runs: local")
     device: str = option("auto", f"one of {DEVICES}")
     dtype: str = option("float32", f"network arithmetic: {', '.join(DTYPES)}")
@@ -82,12 +112,13 @@ class BenchConfig:
     reports: str = option("reports", "folder that holds reports")
 
     def __post_init__(self) -> None:
-        for name in ("model", "task", "steps", "schedulers", "seeds", "likelihood", "controls", "metrics"):
+        for name in ("model", "task", "steps", "schedulers", "seeds", "likelihood", "controls", "metrics", "engine"):
             setattr(self, name, as_list(getattr(self, name)))
-        self.steps = [positive("steps", value) for value in self.steps]
-        for name in ("samples", "batch_size", "likelihood_samples", "draws", "warmup_calls"):
+        if self.steps != ["default"]:
+            self.steps = [positive("steps", value) for value in self.steps]
+        for name in ("batch_size", "draws", "warmup_calls"):
             positive(name, getattr(self, name))
-        for name in ("length", "window", "threads"):
+        for name in ("samples", "likelihood_samples", "length", "window", "threads"):
             if getattr(self, name) is not None:
                 positive(name, getattr(self, name))
         if not self.steps or not self.seeds or not self.task:
@@ -97,15 +128,28 @@ class BenchConfig:
                 raise UserError(f"seeds must be whole numbers, 0 or more, got '{seed}'.")
         if self.dtype not in DTYPES:
             raise unknown("dtype", str(self.dtype), DTYPES)
-        if self.engine != "native":
-            raise UserError(f"engine '{self.engine}' is not there yet. Known: native.")
+        for engine in self.engine:
+            if engine not in ENGINES:
+                raise unknown("engine", str(engine), ENGINES)
         if self.runtime != "local":
             raise UserError(f"runtime '{self.runtime}' is not there yet. Known: local.")
-        if not isinstance(self.options, dict):
-            raise UserError(f"options must be a mapping such as {{temperature: 0.9}}, got '{self.options}'.")
+        for name, example in (("options", "{temperature: 0.9}"), ("benchmark_options", "{split: test}")):
+            if not isinstance(getattr(self, name), dict):
+                key = name.replace("_", ".")
+                raise UserError(f"{key} must be a mapping such as {example}, got '{getattr(self, name)}'.")
         limit = self.time_limit
         if limit is not None and (not isinstance(limit, int | float) or not math.isfinite(limit) or limit <= 0):
             raise UserError(f"time_limit must be a number of seconds above 0, got '{limit}'.")
+
+    @property
+    def step_counts(self) -> list[int]:
+        """The step counts to sweep."""
+        return self.steps if self.steps_given else DEFAULT_STEPS
+
+    @property
+    def steps_given(self) -> bool:
+        """Whether the user named step counts."""
+        return bool(self.steps != ["default"])
 
 
 @dataclass
@@ -140,17 +184,16 @@ def build(config_class: type[C], words: list[str]) -> C:
         UserError: for an unknown key (with the nearest known one), a value of the wrong type, or a word Hydra cannot
             read.
     """
-    known = {f.name: f for f in fields(config_class)}  # type: ignore[arg-type]
+    known = keys(config_class)
     overrides = []
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
             raise UserError(f"'{word}' is not of the form key=value. Keys: {', '.join(known)}.")
-        if key.split(".")[0] not in known:
-            raise unknown("setting", key, known)
+        name, rest = _field_of(key, known)
         bare_list = "," in value and value[0] not in "[{\"'"
         # "++": keys were checked above, and new keys inside a mapping (options, checkpoint) are meant.
-        overrides.append(f"++{key}=[{value}]" if bare_list else f"++{word}")
+        overrides.append(f"++{name}{rest}=[{value}]" if bare_list else f"++{name}{rest}={value}")
     store = ConfigStore.instance()
     store.store(name=config_class.__name__, node=config_class)
     try:
@@ -166,13 +209,22 @@ def build(config_class: type[C], words: list[str]) -> C:
     return config_class(**values)  # type: ignore[arg-type]
 
 
+def _field_of(key: str, known: Mapping[str, Field[Any]]) -> tuple[str, str]:
+    """The field that a typed key means, and what of the key names an entry inside it (".temperature")."""
+    found = [name for name in known if key == name or key.startswith(f"{name}.")]
+    if not found:
+        raise unknown("setting", key, known)
+    longest = max(found, key=len)
+    return known[longest].name, key[len(longest) :]
+
+
 def describe(config_class: type) -> str:
     """The settings of a config with defaults and help, one a line."""
     lines = []
-    for f in fields(config_class):
+    for key, f in keys(config_class).items():
         default = f.default_factory() if callable(f.default_factory) else f.default
         shown = {"???": "required", "None": "", "{}": "", "[]": ""}.get(str(default), str(default).replace("'", ""))
-        lines.append(f"  {f.name:<19} {f.metadata['help']}" + (f"  [{shown}]" if shown else ""))
+        lines.append(f"  {key:<19} {f.metadata['help']}" + (f"  [{shown}]" if shown else ""))
     return "\n".join(lines)
 
 

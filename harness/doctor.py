@@ -13,6 +13,12 @@ from pathlib import Path
 
 import psutil
 
+from adapters.cards import Card, all_cards
+from harness.config import BenchConfig
+from harness.errors import UserError
+from harness.fetch import missing_packages, pip_line
+from harness.upstream import SHORT, find_checkout
+
 #: Free space below which published checkpoints and their results may not fit, bytes.
 COMFORTABLE_DISK = 20 << 30
 
@@ -33,7 +39,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at Python, torch, GPU, Docker, memory, disk and optional packages; changes nothing."""
+    """Look at Python, torch, GPU, Docker, memory, disk, optional packages and the authors' code; changes nothing."""
     return [
         _python(),
         *_torch(),
@@ -42,6 +48,7 @@ def examine() -> list[Finding]:
         _disk(),
         _package("mauve", "mauve-text", "the MAUVE metric"),
         _package("evaluate", "evaluate", "metrics named evaluate:NAME"),
+        *(_upstream(card) for card in all_cards().values() if "upstream" in card.engines),
     ]
 
 
@@ -100,3 +107,18 @@ def _package(module: str, distribution: str, purpose: str) -> Finding:
             distribution, None, f"not installed; {purpose} needs it: pip install -c constraints.txt {distribution}"
         )
     return Finding(distribution, True, importlib.metadata.version(distribution))
+
+
+def _upstream(card: Card) -> Finding:
+    """The authors' code of a model where `tdbench fetch --upstream` puts it, and what it needs."""
+    subject = f"{card.name} code"
+    try:
+        checkout = find_checkout(card, BenchConfig())
+    except UserError as error:
+        return Finding(subject, None, str(error))
+    commit = f"commit {checkout.commit[:SHORT]}" if checkout.commit else "unknown commit"
+    lacking = missing_packages(card)
+    remarks = list(checkout.notes)
+    if lacking:
+        remarks.append(f"engine=upstream also needs {', '.join(lacking)}: {pip_line(lacking)}")
+    return Finding(subject, None if remarks else True, "; ".join([f"{commit} in {checkout.path}", *remarks]))

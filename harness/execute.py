@@ -7,13 +7,16 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.plan import Job, Plan, batch_count, work_of
+from harness.plan import Plan, batch_count, work_of
+from harness.points import Job
 from harness.progress import Progress
 from harness.runtimes.local import LocalWorker
 from harness.store import Record, RunStore
 from harness.worker.jsonl import append_line, read_lines, write_json
 
 UNFINISHED = "failed"
+#: Why a whole job cannot run: another process would say the same.
+NOT_LOADED = ("bad_checkpoint", "bad_request")
 
 
 @dataclass
@@ -74,6 +77,7 @@ def _write_job(store: RunStore, plan: Plan, job: Job, settings: Settings) -> Non
         "threads": settings.threads,
         "warmup_calls": settings.warmup_calls,
         "points": job.points,
+        "notes": job.notes,
     }
     write_json(folder / "job.json", record)
 
@@ -116,9 +120,7 @@ class _JobRunner:
             status = worker.wait() if reason is None else 0
         finally:
             worker.stop()
-        if reason == "bad_checkpoint":
-            return False
-        if reason is None and status == 0:
+        if reason in NOT_LOADED or (reason is None and status == 0):
             return False
         # A worker that dies before its first point would die again: all its points fail.
         victims = [current] if current else todo
@@ -150,9 +152,10 @@ class _JobRunner:
             elif kind == "row":
                 current = None
                 self._row(event["row"])
-            elif kind == "bad_checkpoint":
-                self._bad_checkpoint(event["message"])
-                return None, "bad_checkpoint"
+            elif kind == "not_loaded":
+                for point in _unfinished(self.folder, self.job):
+                    self._fail(point["fingerprint"], event["reason"], event["message"])
+                return None, event["reason"]
         return current, None
 
     def _row(self, row: Record) -> None:
@@ -161,13 +164,9 @@ class _JobRunner:
             self.failed.append(row["point"])
             self.outcome.failed.append(row)
 
-    def _bad_checkpoint(self, message: str) -> None:
-        for point in _unfinished(self.folder, self.job):
-            self._fail(point["fingerprint"], "bad_checkpoint", message)
-
     def _fail(self, fingerprint: str, reason: str, message: str) -> None:
         row: Record = {"point": fingerprint, "session": None, "status": "failed", "reason": reason, "message": message}
-        row |= {"same_as": None, "warmup_seconds": None, "notes": []}
+        row |= {"same_as": None, "warmup_seconds": None, "notes": self.job.notes}
         append_line(self.folder / "points.jsonl", row)
         self._row(row)
 

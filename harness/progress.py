@@ -69,6 +69,7 @@ class Progress:
 
 def describe(point: Record) -> str:
     """A point in a few words."""
+    model = point["model"] if point["engine"] == "native" else f"{point['model']} ({point['engine']})"
     if point["kind"] == "likelihood":
-        return f"{point['model']} likelihood {point['estimator']}"
-    return f"{point['model']} {point['scheduler']} steps={point['steps']} {point['task']} seed={point['seed']}"
+        return f"{model} likelihood {point['estimator']}"
+    return f"{model} {point['scheduler']} steps={point['steps']} {point['task']} seed={point['seed']}"

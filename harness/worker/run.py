@@ -75,7 +75,7 @@ class Worker:
         """Load the model and compute every unfinished point.
 
         Raises:
-            CheckpointError: when the checkpoint cannot be loaded; no point has run then.
+            AdapterError: when the model cannot be loaded (its checkpoint, the authors' code); no point has run then.
         """
         torch.set_num_threads(self.job["threads"])
         finished = {row["point"] for row in read_lines(self.folder / "points.jsonl") if row["status"] != "failed"}
@@ -91,8 +91,8 @@ class Worker:
 
     def _load(self) -> Model:
         load = dict(self.job["load"])
-        for key in ("checkpoint", "data"):
-            load[key] = Path(load[key]) if load[key] else None
+        for key in ("checkpoint", "data", "upstream"):
+            load[key] = Path(load[key]) if load.get(key) else None
         module = importlib.import_module(self.job["adapter"])
         model: Model = module.load(LoadSpec(**load))
         return model
@@ -120,7 +120,7 @@ class Worker:
             "message": None,
             "same_as": None,
             "warmup_seconds": None,
-            "notes": list(self.model.notes),
+            "notes": [*self.job.get("notes", ()), *point.get("notes", ()), *self.model.notes],
         }
         self.emit({"event": "point", "point": point["fingerprint"]})
         try:
@@ -315,7 +315,7 @@ def main(folder: Path, skip: Collection[str]) -> int:
     whatever else prints goes to stderr.
 
     Returns:
-        0 when every point has its row, 2 when the checkpoint cannot be used.
+        0 when every point has its row, 2 when the model cannot be loaded as asked.
     """
     events, sys.stdout = sys.stdout, sys.stderr
     threading.Thread(target=_die_with_host, daemon=True).start()
@@ -326,7 +326,8 @@ def main(folder: Path, skip: Collection[str]) -> int:
 
     try:
         Worker(folder, emit, skip).run()
-    except CheckpointError as error:
-        emit({"event": "bad_checkpoint", "message": str(error)})
+    except AdapterError as error:  # of loading: those of a point are in its row
+        reason = "bad_checkpoint" if isinstance(error, CheckpointError) else failure_reason(error)
+        emit({"event": "not_loaded", "reason": reason, "message": first_line(error)})
         return 2
     return 0

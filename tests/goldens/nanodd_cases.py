@@ -1,15 +1,28 @@
-"""The networks on which nanoDD's goldens were recorded; `record_nanodd.py` and the tests build them alike."""
+"""The checkpoints on which nanoDD's goldens are recorded: random weights that any machine can rebuild.
+
+    python -m tests.goldens.nanodd_cases FOLDER
+
+writes each as FOLDER/<name>, in the authors' published layout. Their goldens are recorded from there with
+``tdbench parity nanodd checkpoint=FOLDER/<name> upstream.path=CHECKOUT --record``.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from adapters.base import LoadSpec
 from adapters.masked.denoiser import Denoiser
+from adapters.masked.model import MaskedModel
 from adapters.masked.schedules import D3PM
+from adapters.nanodd.adapter import load
+from adapters.nanodd.checkpoint import save_checkpoint
 from adapters.nanodd.network import ModelArgs, NanoddNetwork
-from tests.goldens.weights import frozen_state
+from adapters.parity import frozen_state
+from adapters.tokenizers import FILE_NAME, word_tokenizer
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,19 @@ class Case:
         """The native network with its schedule, on the CPU."""
         return Denoiser(self.network(), D3PM(transitions=self.args.T))
 
+    def write(self, folder: Path) -> Path:
+        """Write the checkpoint with a tokenizer into `folder`. The raw weights differ from the averaged ones, so that
+        a reader of the wrong ones is found out."""
+        ema = self.network().state_dict()
+        raw = {name: tensor + 1 for name, tensor in ema.items()}
+        save_checkpoint(folder, raw, ema, self.args, {"seq_len": self.length}, iterations=0)
+        word_tokenizer(f"w{i}" for i in range(1, self.args.vocab_size)).save(str(folder / FILE_NAME))
+        return folder
+
+    def model(self, folder: Path) -> MaskedModel:
+        """The native model of the checkpoint, written into `folder`."""
+        return load(LoadSpec(self.write(folder)))
+
 
 CASES = (
     Case("small", ModelArgs(11, 32, 4, 3, 8, 0.0, 5, 0.05), seed=1, length=9),
@@ -44,6 +70,8 @@ CASES = (
     Case("long", ModelArgs(19, 16, 2, 1, 4, 0.0, 1000, 0.05), seed=3, length=6),
 )
 BY_NAME = {case.name: case for case in CASES}
-#: Seeds of the recorded sampling runs, and sequences in each.
-SAMPLE_SEEDS = (0, 123)
-SAMPLE_BATCH = 3
+
+
+if __name__ == "__main__":
+    for case in CASES:
+        print(case.write(Path(sys.argv[1]) / case.name))
