@@ -210,7 +210,8 @@ class _Scorer:
         prompts = _prompts(folder, point["task"], len(texts))
         written = [written_part(text, *prompt) for text, prompt in zip(texts, prompts, strict=True)]
         truth = [written_part(text, *prompt) for text, prompt in zip(references, prompts, strict=False)]
-        return ScoreInput(written, truth, truth, point["task"], facts, judge)
+        # A prompt benchmark has no true continuations: nothing to compare with, rather than an empty list of them.
+        return ScoreInput(written, truth, truth or None, point["task"], facts, judge)
 
 
 def _prompts(folder: Path, task: str, count: int) -> list[tuple[str, str]]:

@@ -82,14 +82,33 @@ def bootstrap_ratio(
     Raises:
         ValueError: when the two differ in length.
     """
-    if len(numerators) != len(denominators):
-        raise ValueError(f"{len(numerators)} numerators for {len(denominators)} denominators")
+    return bootstrap_ratios(numerators, [denominators], seed, resamples)[0]
+
+
+def bootstrap_ratios(
+    numerators: Sequence[float],
+    denominators: Sequence[Sequence[float]],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> list[Interval]:
+    """As `bootstrap_ratio` for several denominators of one numerator, all from the same resamples.
+
+    Raises:
+        ValueError: when the number of samples differs.
+    """
+    for column in denominators:
+        if len(numerators) != len(column):
+            raise ValueError(f"{len(numerators)} numerators for {len(column)} denominators")
     if len(numerators) < 2:
-        return UNKNOWN
-    columns = np.array([numerators, denominators], dtype=np.float64).T
+        return [UNKNOWN] * len(denominators)
+    columns = np.array([numerators, *denominators], dtype=np.float64).T
     sums = np.concatenate(list(_resampled_sums(columns, resamples, seed)))
-    sums = sums[sums[:, 1] > 0]
-    return _percentiles(sums[:, 0] / sums[:, 1]) if len(sums) else UNKNOWN
+    return [_ratio(sums[:, 0], below) for below in sums[:, 1:].T]
+
+
+def _ratio(above: Floats, below: Floats) -> Interval:
+    kept = below > 0
+    return _percentiles(above[kept] / below[kept]) if kept.any() else UNKNOWN
 
 
 def jackknife_distinct(types: int, tokens: int, own_types: Sequence[int], own_tokens: Sequence[int]) -> Interval:

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harness import stats
+from harness import comparable, stats
 from harness.plan import batch_count
 from harness.store import Record, RunStore
 
 #: Columns of every table, in reading order; metric columns follow.
 COLUMNS = [
-    "model", "role", "checkpoint", "checkpoint_kind", "benchmark", "kind", "task", "scheduler", "steps", "estimator",
-    "options",
+    "model", "role", "checkpoint", "checkpoint_kind", "engine", "benchmark", "data", "tokenizer",
+    "kind", "task", "scheduler", "steps", "estimator",
+    "options", "precision",
     "seed", "samples", "batch_size", "length", "status", "reason", "message", "same_as", "notes", "samples_done",
     "nfe_mean", "nfe_min", "nfe_max", "seconds_median", "seconds_q1", "seconds_q3", "batches", "seconds_total",
     "network_seconds_total", "seconds_per_sequence", "tokens_per_second", "sequences_per_second", "load_seconds",
-    "first_call_seconds", "warmup_seconds", "peak_memory_bytes", "parameters", "engine", "runtime", "device", "dtype",
-    "fingerprint", "job",
+    "first_call_seconds", "warmup_seconds", "peak_memory_bytes", "parameters", "runtime", "device", "machine",
+    "threads", "dtype", "comparable_group", "not_comparable_because", "fingerprint", "job",
 ]  # fmt: skip
+
+#: What the note of a likelihood begins with that is better than any model's can be.
+#: A bootstrap interval of fewer texts is too narrow to call anything wrong by.
+LEAST_TEXTS = 30
+BELOW_SOURCE = "below the entropy of the source"
 
 
 def table(store: RunStore) -> pd.DataFrame:
     """One row a planned point of a finished or half-finished run.
 
     Unknown figures are missing, never 0. `status` is done, failed, not_available, same_as, partial (killed inside), or
-    pending (not begun). Metrics are columns ``NAME``, ``NAME_low``, ``NAME_high``, ``NAME_reason``.
+    pending (not begun). Metrics are columns ``NAME``, ``NAME_low``, ``NAME_high``, ``NAME_reason`` and
+    ``NAME_settings`` (version, judge and whatever else the figure depends on). What may be ranked together stands in
+    ``comparable_group`` and ``not_comparable_because`` (`harness.comparable`).
     """
+    floors = {name: _source_entropy(store, name) for name in {point["benchmark"] for point in store.points()}}
     rows, batches, sessions = store.rows(), store.batches(), store.sessions()
     scores = latest_scores(store.scores())
     records = []
@@ -39,10 +49,12 @@ def table(store: RunStore) -> pd.DataFrame:
         record = {**point, **_state(point, row, lines)}
         if lines and not (row and row["status"] == "same_as"):
             record |= _cost(point, lines) | _session(lines, sessions)
-            record |= _likelihood(lines) if point["kind"] == "likelihood" else {}
+            if point["kind"] == "likelihood":
+                record |= _likelihood(lines)
+                record["notes"] = [*record["notes"], *_below(floors[point["benchmark"]], lines)]
         record |= _metric_columns(scores.get(fingerprint, {}))
         records.append(record)
-    frame = pd.DataFrame(records)
+    frame = comparable.annotate(pd.DataFrame(records))
     extra = [column for column in frame.columns if column not in COLUMNS]
     hidden = {"trace", "warmup_steps", "warmup_count"}
     return frame.reindex(columns=[*COLUMNS, *(column for column in extra if column not in hidden)])
@@ -58,7 +70,7 @@ def latest_scores(scores: list[Record]) -> dict[str, dict[str, Record]]:
 
 def _state(point: Record, row: Record | None, lines: list[Record]) -> Record:
     if row is None or (row["status"] == "done" and len(lines) < batch_count(point)):
-        return {"status": "partial" if lines else "pending", "notes": []}
+        return {"status": "partial" if lines else "pending", "notes": point.get("notes", [])}
     warmup = row["warmup_seconds"]
     return {
         **{key: row[key] for key in ("status", "reason", "message", "same_as", "notes")},
@@ -105,7 +117,16 @@ def _entries(line: Record) -> list[Record]:
 
 def _session(lines: list[Record], sessions: dict[str, Record]) -> Record:
     session = sessions.get(lines[-1]["session"], {})
-    return {key: session.get(key) for key in ("load_seconds", "parameters")}
+    machine = session.get("environment", {})
+    return {
+        **{key: session.get(key) for key in ("load_seconds", "parameters")},
+        "machine": machine.get("gpu") or machine.get("cpu"),
+        "threads": machine.get("threads"),
+    }
+
+
+#: Column of bits per ... <- what is counted of a text. All get their intervals from the same resamples.
+_BITS_PER = {"token": "tokens", "byte": "bytes", "char": "chars"}
 
 
 def _likelihood(lines: list[Record]) -> Record:
@@ -115,20 +136,51 @@ def _likelihood(lines: list[Record]) -> Record:
     nats = math.fsum(f["nats"] for f in figures)
     errors = [f["standard_error"] for f in figures]
     error = None if None in errors else math.sqrt(math.fsum(e * e for e in errors)) / total["tokens"]
-    interval = stats.bootstrap_ratio([f["nats"] / math.log(2) for f in figures], [f["bytes"] for f in figures])
-    return {
+    sizes = [[f[counted] for f in figures] for counted in _BITS_PER.values()]
+    intervals = stats.bootstrap_ratios([f["nats"] / math.log(2) for f in figures], sizes)
+    per_token = intervals[0].map(lambda bits: bits * math.log(2))
+    record = {
         **total,
         "nats": nats,
-        "nats_per_token": nats / total["tokens"],
-        "bits_per_token": nats / total["tokens"] / math.log(2),
-        "bits_per_byte": nats / total["bytes"] / math.log(2),
-        "bits_per_byte_low": interval.low,
-        "bits_per_byte_high": interval.high,
-        "bits_per_char": nats / total["chars"] / math.log(2),
-        "perplexity": math.exp(nats / total["tokens"]),
+        **_with_interval("nats_per_token", nats / total["tokens"], per_token),
+        **_with_interval("perplexity", math.exp(nats / total["tokens"]), per_token.map(math.exp)),
         "bound": lines[0]["bound"],
         "standard_error": error,
     }
+    for (unit, counted), interval in zip(_BITS_PER.items(), intervals, strict=True):
+        record |= _with_interval(f"bits_per_{unit}", nats / total[counted] / math.log(2), interval)
+    return record
+
+
+def _with_interval(name: str, value: float, interval: stats.Interval) -> Record:
+    return {name: value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+#: What a benchmark calls its tokens -> what is counted of a scored text.
+_UNITS = {"words": "words", "text8": "chars"}
+
+
+def _source_entropy(store: RunStore, benchmark: str) -> tuple[float, str] | None:
+    """The entropy of a benchmark's source, nats a unit, and that unit; None where it is not known."""
+    path = store.benchmark_data(benchmark) / "benchmark.json"
+    facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    nats, unit = facts.get("entropy_rate_nats_per_token"), _UNITS.get(facts.get("tokens", ""))
+    return None if nats is None or unit is None else (float(nats), unit)
+
+
+def _below(floor: tuple[float, str] | None, lines: list[Record]) -> list[str]:
+    """A note where the figure lies below the entropy of the source by more than its 95 % interval (of some texts)."""
+    if floor is None:
+        return []
+    entropy, unit = floor
+    figures = [figure for line in lines for figure in line["likelihoods"]]
+    if len(figures) < LEAST_TEXTS:
+        return []
+    high = stats.bootstrap_ratio([f["nats"] for f in figures], [f[unit] for f in figures]).high
+    if high is None or high >= entropy:
+        return []
+    shown = f"at most {high:.4g} nats a {unit.removesuffix('s')} (95 %) against {entropy:.4g}"
+    return [f"{BELOW_SOURCE}, which no model can be: something is wrong ({shown})"]
 
 
 def _metric_columns(scores: dict[str, Record]) -> Record:
@@ -136,4 +188,5 @@ def _metric_columns(scores: dict[str, Record]) -> Record:
     for name, score in scores.items():
         columns |= {name: score["value"], f"{name}_low": score["low"], f"{name}_high": score["high"]}
         columns[f"{name}_reason"] = score["reason"]
+        columns[f"{name}_settings"] = {"version": score.get("version"), **(score.get("settings") or {})}
     return columns

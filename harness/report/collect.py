@@ -44,7 +44,7 @@ def card_summary(card: Card) -> dict[str, Any]:
     return {
         "title": card.title,
         "summary": card.summary,
-        **card.upstream,
+        **{key: getattr(card.upstream, key) for key in ("repo", "commit", "licence", "paper")},
         "likelihood": card.likelihood,
         "schedulers": list(card.schedulers),
         "caveats": card.caveats,

@@ -10,7 +10,13 @@ from typing import Any
 from harness.report.data import Row
 
 #: Setting of `tdbench bench` <- field of a point.
-_COMMON = {"benchmark": "benchmark", "device": "device", "dtype": "dtype", "batch_size": "batch_size"}
+_COMMON = {
+    "engine": "engine",
+    "benchmark": "benchmark",
+    "device": "device",
+    "dtype": "dtype",
+    "batch_size": "batch_size",
+}
 _GENERATE = {
     "task": "task",
     "schedulers": "scheduler",
@@ -32,8 +38,9 @@ def row_command(row: Row, base_command: str) -> str:
 
     Args:
         row: a row of the run's table.
-        base_command: the command of the whole run; settings which the row does not fix (a data file, a judge, a
-            checkpoint folder, a length, which sets the held-out texts too) are kept.
+        base_command: the command of the whole run; settings which the row does not fix (a data file or a benchmark's
+            own settings, a judge, a checkpoint folder, a checkout, a length, which sets the held-out texts too) are
+            kept.
     """
     settings = {"model": _value(row.get("model"))}
     kind = "likelihood" if row.get("kind") == "likelihood" else "generate"
@@ -49,7 +56,9 @@ def row_command(row: Row, base_command: str) -> str:
         if isinstance(options, Mapping) and options.get("draws") is not None:
             settings["draws"] = _value(options["draws"])
     settings |= _OTHERS_OFF[kind]
-    settings |= {k: v for k, v in _settings(base_command).items() if k not in settings and k not in _NEVER_KEPT}
+    dropped = _NEVER_KEPT | ({"upstream"} if row.get("engine") == "native" else set())
+    kept = {key: value for key, value in _settings(base_command).items() if key.partition(".")[0] not in dropped}
+    settings |= {key: value for key, value in kept.items() if key not in settings}
     return " ".join(["tdbench", "bench", *(shlex.quote(f"{k}={v}") for k, v in settings.items())])
 
 

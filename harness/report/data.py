@@ -18,6 +18,9 @@ _WHOLE = (
     *("peak_memory_bytes", "tokens", "bytes", "chars", "words", "nfe_min", "nfe_max"),
 )
 
+#: Figures of likelihood rows; every other column with an interval is a metric.
+LIKELIHOOD_FIGURES = ("bits_per_byte", "bits_per_char", "bits_per_token", "nats_per_token", "perplexity")
+
 #: Fields of a point that tell two rows of one model and scheduler apart, besides steps and seed.
 VARIANT_FIELDS = ("engine", "runtime", "task", "options", "batch_size", "length", "samples", "device", "dtype")
 
@@ -144,10 +147,9 @@ def metric_title(name: str) -> str:
 def metrics_of(data: ReportData) -> list[Metric]:
     """Every metric of the run, in order of first appearance in the scores, then those only the table knows."""
     scores = rows_of(data.scores)
-    columns = {str(c) for c in data.table.columns}
-    only_table = [
-        c for c in map(str, data.table.columns) if {f"{c}_low", f"{c}_high"} <= columns and c != "bits_per_byte"
-    ]
+    in_order = [str(c) for c in data.table.columns]
+    columns = set(in_order)
+    only_table = [c for c in in_order if {f"{c}_low", f"{c}_high"} <= columns and c not in LIKELIHOOD_FIGURES]
     found = []
     for name in unique([s.get("metric") for s in scores] + only_table):
         mine = [s for s in scores if s.get("metric") == name]
@@ -165,12 +167,12 @@ def metrics_of(data: ReportData) -> list[Metric]:
 
 
 def _method_key(row: Row) -> tuple[Any, Any]:
-    return row.get("model"), row.get("scheduler")
+    return row.get("model"), row.get("estimator") if row.get("kind") == "likelihood" else row.get("scheduler")
 
 
 def _varying(rows: Sequence[Row]) -> dict[Any, tuple[str, ...]]:
-    """By model and scheduler, the fields of `VARIANT_FIELDS` in which its generate rows differ."""
-    mine = [r for r in rows if r.get("kind") == "generate" and r.get("status") != "same_as"]
+    """By model and scheduler or estimator, the fields of `VARIANT_FIELDS` in which its rows differ."""
+    mine = [r for r in rows if r.get("status") != "same_as"]
     return {
         key: tuple(f for f in VARIANT_FIELDS if len({json.dumps(r.get(f), default=str) for r in same}) > 1)
         for key, same in group_by(mine, _method_key).items()
@@ -194,8 +196,7 @@ class Names:
     def method(self, row: Row) -> str:
         """Scheduler (or estimator) with whatever else tells this row apart from others of its model."""
         words = [as_text(row.get("estimator") if row.get("kind") == "likelihood" else row.get("scheduler"))]
-        if row.get("kind") == "generate":
-            words += [_variant(f, row.get(f)) for f in self._varying.get(_method_key(row), ())]
+        words += [_variant(f, row.get(f)) for f in self._varying.get(_method_key(row), ())]
         return " ".join(w for w in words if w)
 
     def row(self, row: Row) -> str:

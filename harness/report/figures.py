@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence, Set
+import textwrap
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from harness import comparable
 from harness.report import svg
 from harness.report.data import Metric, Names, Row, estimate, group_by, kind_label, number, of_kind, unique
 from harness.report.format import figure as figure_text
@@ -118,7 +120,8 @@ def _plot(group: Sequence[Metric], axis: str, place: _Place) -> Plot | None:
     by_series = group_by(drawn, lambda r: place.series[place.names.model(r), place.names.method(r)])
     titles: dict[str, str] = {}
     with svg.style():
-        figure = _canvas(len(group), list(place.series.values()), set(by_series))
+        marks = comparable.legend([*drawn, *place.controls])
+        figure = _canvas(len(group), list(place.series.values()), set(by_series), marks)
         for i, metric in enumerate(group):
             ax = figure.add_subplot(len(group), 1, i + 1)
             for series, mine in by_series.items():
@@ -131,8 +134,10 @@ def _plot(group: Sequence[Metric], axis: str, place: _Place) -> Plot | None:
     return Plot(name, title, _caption(group, drawn, place.controls), inline)
 
 
-def _canvas(panels: int, series: Sequence[Series], used: Set[Series]) -> Figure:
-    """An empty figure with its legend (model: colour and marker; method: dashes) below."""
+def _canvas(panels: int, series: Sequence[Series], used: Set[Series], marks: Mapping[str, str]) -> Figure:
+    """An empty figure with its legend (model: colour and marker; method: dashes; then what marked rows differ in)
+    below.
+    """
     by_model = {
         s.model: Line2D([], [], color=s.colour, marker=s.marker, lw=1.6, label=s.label) for s in series if s in used
     }
@@ -146,8 +151,12 @@ def _canvas(panels: int, series: Sequence[Series], used: Set[Series]) -> Figure:
         size = max(len(left), len(right))
         left, right = left + [blank] * (size - len(left)), right + [blank] * (size - len(right))
     entries = max(len(left), len(right)) if beside else len(left) + len(right)
-    figure = Figure(figsize=(4.7, 0.8 + 2.05 * panels + 0.19 * entries), layout="constrained")
-    look = {"fontsize": 9, "handlelength": 3.2, "borderaxespad": 0.2, "labelspacing": 0.3}
+    told = [line for mark, reason in marks.items() for line in textwrap.wrap(f"{mark}: not comparable: {reason}", 66)]
+    height = 0.8 + 2.05 * panels + 0.19 * entries + 0.16 * len(told)
+    figure = Figure(figsize=(4.7, height), layout="constrained")
+    look: dict[str, Any] = {"fontsize": 9, "handlelength": 3.2, "borderaxespad": 0.2, "labelspacing": 0.3}
+    if told:  # as the title of the legend, since nothing else keeps room for itself below the axes
+        look |= {"title": "\n".join(told), "title_fontsize": 8.5, "alignment": "left"}
     figure.legend(handles=left + right, loc="outside lower left", ncols=2 if beside else 1, **look)
     return figure
 
@@ -164,10 +173,15 @@ def _line(ax: Axes, s: Series, rows: Sequence[Row], column: str, metric: Metric,
         ax.vlines(*zip(*bars, strict=True), color=s.colour, lw=1.2, clip_on=False).set_gid(gid)
     titles = {}
     for i, (row, x, e) in enumerate(points):
-        mark = f"{gid}-{i}"
-        face = "none" if s.hollow else s.colour
-        ax.plot([x], [e.value], marker=s.marker, ms=5.5, mfc=face, mec=s.colour, ls="none", gid=mark, clip_on=False)
+        mark, letter = f"{gid}-{i}", comparable.mark(row)
+        face: dict[str, Any] = {"mfc": "none" if s.hollow else s.colour}
+        if letter:  # half-filled, with its letter: not to be ranked with the others
+            face = {"mfc": s.colour, "markerfacecoloralt": "none", "fillstyle": "bottom"}
+            at: dict[str, Any] = {"xytext": (5, 3), "textcoords": "offset points", "fontsize": 8}
+            ax.annotate(letter, (x, e.value), **at).set_gid(gid)
+        ax.plot([x], [e.value], marker=s.marker, ms=5.5, mec=s.colour, ls="none", gid=mark, clip_on=False, **face)
         titles[mark] = f"{names.row(row)}: {metric.title} {with_interval(e)}, {column} {figure_text(x)}"
+        titles[mark] += f" ({letter}: not comparable: {row[comparable.REASON]})" if letter else ""
     return titles
 
 
@@ -206,9 +220,10 @@ def _log_ticks(axis: Axis, low: float, high: float, base: int) -> None:
 
 def _references(ax: Axes, controls: Sequence[Row], metric: Metric, names: Names) -> None:
     """A line and a name at the right edge for each control, names pushed apart where they would overlap."""
+    known = [r for r in controls if estimate(r, metric.name)]
     lines = {
-        names.model(mine[0]): _mean([e.value for r in mine if (e := estimate(r, metric.name))])
-        for mine in group_by([r for r in controls if estimate(r, metric.name)], names.model).values()
+        name: _mean([e.value for r in mine if (e := estimate(r, metric.name))])
+        for name, mine in group_by(known, lambda r: f"{names.model(r)} {comparable.mark(r)}".strip()).items()
     }
     for value in lines.values():
         ax.axhline(value, color=svg.INK, lw=0.8, ls=(0, (2, 2)), alpha=0.8)
@@ -234,6 +249,8 @@ def _caption(group: Sequence[Metric], rows: Sequence[Row], controls: Sequence[Ro
     counts = unique(r.get("samples_done") or r.get("samples") for r in rows)
     size = " to ".join(f"{n:,}" for n in sorted({min(counts), max(counts)})) if counts else "an unknown number of"
     parts = [f"A marker is one point of the sweep ({size} samples each), its bar the bootstrap interval."]
+    if comparable.legend([*rows, *controls]):
+        parts.append("Half-filled markers with a letter are not comparable with the others, as is said below the axes.")
     if any(estimate(r, group[0].name) for r in controls):
         parts.append("Dashed lines: control rows.")
     if len(group) > 1:

@@ -168,7 +168,7 @@ def _html(
         metrics=metrics,
         notes=_method_notes(rows, metrics),
         environment=flatten(data.environment),
-        benchmark=flatten(data.benchmark),
+        benchmark=data_facts(data.benchmark),
         cards={model: flatten(card) for model, card in data.cards.items()},
         commands=[
             {"name": names.row(r), "model": names.model(r), "command": row_command(r, data.command)}
@@ -207,10 +207,22 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
     return out
 
 
+#: What a reader wants to know of the data first; the other facts follow.
+_FIRST_FACTS = (
+    *("name", "version", "summary", "source", "revision", "licence", "split", "normalize", "detokenize", "windowing"),
+    *("length", "tokens", "tokenizer", "references", "windows"),
+)
+
+
+def data_facts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Facts of the benchmark as dotted keys with one line of text each, where the text comes from first."""
+    ordered = [key for key in _FIRST_FACTS if key in facts] + [key for key in facts if key not in _FIRST_FACTS]
+    return flatten({key: facts[key] for key in ordered})
+
+
 def _method_notes(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[str]:
     """How the figures were got; what the rows say about it is read from them."""
-    options = [r["options"] for r in rows if isinstance(r.get("options"), Mapping)]
-    draws = unique(as_text(v) for o in options for k, v in o.items() if k in ("sampling_dtype", "sampler_dtype"))
+    draws = unique(as_text(r["precision"]) for r in rows if r.get("precision") is not None)
     batches = unique(as_text(r.get("batch_size")) for r in rows)
     notes = [
         "Time: loading, the first call and warm-up are measured apart from the timed part; the device is synchronised "
@@ -224,6 +236,9 @@ def _method_notes(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[str]:
         "intervals mean that the run cannot tell two points apart.",
         "Likelihood: an upper bound and an exact figure are of different kinds; a bound above another model's exact "
         "figure does not show that the model is worse.",
+        "Rows are ranked together only where data, tokenizer, length, samples, sampling precision, judge and kind of "
+        "likelihood agree (for seconds: device, dtype, batch size). A letter beside a name marks a row that differs; "
+        "the heading of its group says in what.",
     ]
     judged = [m for m in metrics if "ppl" in m.name]
     if judged:

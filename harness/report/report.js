@@ -30,13 +30,15 @@
     const down = head.getAttribute("aria-sort") === "ascending";
     $$("thead th", table).forEach((th) => th.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const body = table.tBodies[0];
-    const keyed = [...body.rows].map((row) => [keyOf(row, head.cellIndex), row]);
-    keyed.sort(([a], [b]) => {
-      if (a === null || b === null) return (a === null) - (b === null); // unknown stays last either way
-      return down ? compare(b, a) : compare(a, b);
+    // Each body is a group of rows that may be ranked together: rows never leave it, and its heading stays first.
+    [...table.tBodies].forEach((body) => {
+      const keyed = $$("tr:not(.group)", body).map((row) => [keyOf(row, head.cellIndex), row]);
+      keyed.sort(([a], [b]) => {
+        if (a === null || b === null) return (a === null) - (b === null); // unknown stays last either way
+        return down ? compare(b, a) : compare(a, b);
+      });
+      keyed.forEach(([, row]) => body.append(row));
     });
-    keyed.forEach(([, row]) => body.append(row));
   };
   $$("table.sortable").forEach((table) => {
     table.classList.add("hide-timing", "hide-settings");
@@ -49,11 +51,14 @@
   });
   $$(".tools[data-for]").forEach((tools) => {
     const table = document.getElementById(tools.dataset.for);
-    const rows = [...table.tBodies[0].rows];
+    const rows = $$("tbody tr:not(.group)", table);
     const selects = $$("select", tools);
     const refresh = () => {
       const wanted = (row) => selects.every((s) => !s.value || !row.dataset[s.dataset.key] || row.dataset[s.dataset.key] === s.value);
       rows.forEach((row) => { row.hidden = !wanted(row); });
+      $$("tr.group", table).forEach((heading) => {
+        heading.hidden = rows.every((row) => row.hidden || row.parentNode !== heading.parentNode);
+      });
       const out = $("output", tools);
       if (out) out.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
     };

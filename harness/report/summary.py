@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from harness import comparable
 from harness.report.data import Estimate, Metric, Names, ReportData, Row, estimate, group_by, number, of_kind, unique
 from harness.report.figures import MAIN_METRICS
 from harness.report.format import figure, with_interval
 from harness.report.tables import floor_of
+from harness.table import BELOW_SOURCE
 
 
 def sentences(data: ReportData, rows: Sequence[Row], metrics: Sequence[Metric], names: Names) -> list[str]:
@@ -23,6 +27,7 @@ def sentences(data: ReportData, rows: Sequence[Row], metrics: Sequence[Metric], 
         if name in by_name and by_name[name].better != "none":
             out += _best(by_name[name], done, rows, names)
     out += _likelihood(data, rows, names)
+    out += _below_source(rows, names)
     if "tiny" in {r.get("checkpoint_kind") for r in done}:
         out.append(
             "Checkpoints labelled tiny are small ones for trying the tool: they say nothing about published models."
@@ -75,9 +80,9 @@ def _best(metric: Metric, done: Sequence[Row], rows: Sequence[Row], names: Names
     out = []
     for (benchmark, task), mine in group_by(done, lambda r: (r.get("benchmark"), r.get("task"))).items():
         sign = -1 if metric.better == "higher" else 1
-        ranked = sorted(
-            ((r, e) for r in mine if (e := estimate(r, metric.name))), key=lambda pair: sign * pair[1].value
-        )
+        beside = _differing(metric, [r for r in rows if r.get("benchmark") == benchmark and r.get("task") == task])
+        figures = [(r, e) for r in mine if (e := estimate(r, metric.name))]
+        ranked = sorted(((r, e) for r, e in figures if not beside.why(r)), key=lambda pair: sign * pair[1].value)
         if not ranked:
             continue
         (row, best), rest = ranked[0], ranked[1:]
@@ -85,10 +90,41 @@ def _best(metric: Metric, done: Sequence[Row], rows: Sequence[Row], names: Names
         several = len({(r.get("benchmark"), r.get("task")) for r in done}) > 1
         place = f" ({benchmark}, {task})" if several else ""
         text = f"{word} {metric.title}{place}: {with_interval(best)} by {names.row(row)}{_cost(row)}."
-        text += _beside_entropy(metric, row, best, rows) + _runner_up(row, best, rest, names)
-        beside = [r for r in rows if r.get("benchmark") == benchmark and r.get("task") == task]
-        out.append(text + _fewest_steps(row, best, rest) + _baselines(metric, beside, names))
+        text += _beside_entropy(metric, row, best, beside) + _runner_up(row, best, rest, names)
+        text += _fewest_steps(row, best, rest) + _baselines(metric, beside, names)
+        out.append(text + _left_out([beside.why(r) for r, _ in figures]))
     return out
+
+
+class _Compared(NamedTuple):
+    """Rows, and for each by `id` what keeps it from being ranked with most of them."""
+
+    rows: Sequence[Row]
+    phrases: dict[int, tuple[str, ...]]
+
+    def why(self, row: Row) -> str:
+        """What differs, "" where the row may be ranked."""
+        return "; ".join(self.phrases.get(id(row), ()))
+
+
+def _compared(rows: Sequence[Row], fields: Sequence[comparable.Field]) -> _Compared:
+    phrases = comparable.differences(rows, fields)
+    return _Compared(rows, {id(row): mine for row, mine in zip(rows, phrases, strict=True)})
+
+
+def _differing(metric: Metric, rows: Sequence[Row]) -> _Compared:
+    """Rows that have the metric, compared in everything it depends on."""
+    mine = [row for row in of_kind(rows, "generate") if estimate(row, metric.name)]
+    return _compared(mine, (*comparable.QUALITY, *comparable.metric_fields(mine, metric.name)))
+
+
+def _left_out(reasons: Sequence[str]) -> str:
+    """How many points a ranking leaves out, and why; "" for none."""
+    counts = Counter(reason for reason in reasons if reason)
+    if not counts:
+        return ""
+    parts = [f"{_plural(count, 'point')} ({reason})" for reason, count in counts.items()]
+    return f" Left out, as not comparable: {', '.join(parts)}."
 
 
 def _cost(row: Row) -> str:
@@ -98,10 +134,10 @@ def _cost(row: Row) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _beside_entropy(metric: Metric, row: Row, best: Estimate, rows: Sequence[Row]) -> str:
+def _beside_entropy(metric: Metric, row: Row, best: Estimate, beside: _Compared) -> str:
     """What must be read with a figure of quality: how varied the text is, and the figures of real data."""
     entropy = estimate(row, "unigram_entropy")
-    data = next((r for r in rows if r.get("model") == "data" and estimate(r, metric.name)), None)
+    data = next((r for r in beside.rows if r.get("model") == "data" and not beside.why(r)), None)
     real = estimate(data, "unigram_entropy") if data else None
     less_varied = entropy and real and overlap(entropy, real) is False and entropy.value < real.value
     if "ppl" not in metric.name:
@@ -111,7 +147,7 @@ def _beside_entropy(metric: Metric, row: Row, best: Estimate, rows: Sequence[Row
         return f" Its text is less varied than real data ({figures}), which alone makes good figures easier."
     text = f" Its unigram entropy is {with_interval(entropy)}" if entropy else " Its unigram entropy is unknown"
     if data is None:
-        return f"{text}; the run has no row of real data to compare with."
+        return f"{text}; the run has no comparable row of real data."
     ppl = estimate(data, metric.name)
     text += f"; real data has {metric.title} {figure(ppl.value)}" if ppl else ""
     text += f" at entropy {figure(real.value)}." if real else "."
@@ -150,20 +186,32 @@ def _fewest_steps(row: Row, best: Estimate, rest: Sequence[tuple[Row, Estimate]]
     return f" The same model and scheduler at {_plural(min(steps), 'step')} is not separable from this best."
 
 
-def _baselines(metric: Metric, rows: Sequence[Row], names: Names) -> str:
-    mine = [(r, e) for r in rows if r.get("role") == "baseline" and (e := estimate(r, metric.name))]
-    return "".join(f" Baseline {names.row(r)}: {with_interval(e)}{_cost(r)}." for r, e in mine)
+def _baselines(metric: Metric, beside: _Compared, names: Names) -> str:
+    mine = [(r, e) for r in beside.rows if r.get("role") == "baseline" and (e := estimate(r, metric.name))]
+    return "".join(
+        f" Baseline {names.row(r)}: {with_interval(e)}{_cost(r)}"
+        + (f", not comparable ({beside.why(r)})." if beside.why(r) else ".")
+        for r, e in mine
+    )
 
 
 def _likelihood(data: ReportData, rows: Sequence[Row], names: Names) -> list[str]:
     done = [r for r in of_kind(rows, "likelihood") if _is_model(r) and estimate(r, "bits_per_byte")]
     floor = floor_of(data.benchmark, rows).get("bits_per_byte")
     out = []
-    for kind, mine in group_by(done, lambda r: r.get("bound")).items():
-        ranked = sorted(((r, e) for r in mine if (e := estimate(r, "bits_per_byte"))), key=lambda pair: pair[1].value)
+    for kind, mine in group_by(done, lambda r: (r.get("benchmark"), r.get("bound"))).items():
+        compared = _compared(mine, comparable.LIKELIHOOD)
+        figures = [(r, e) for r in mine if not compared.why(r) and (e := estimate(r, "bits_per_byte"))]
+        ranked = sorted(figures, key=lambda pair: pair[1].value)
         row, best = ranked[0]
-        label = str(kind or "unknown kind").replace("_", " ")
+        label = str(kind[1] or "unknown kind").replace("_", " ")
         text = f"Lowest bits per byte ({label}): {with_interval(best)} by {names.row(row)}"
         text += f"; the entropy of the source is {figure(floor)}." if floor is not None else "."
-        out.append(text + _runner_up(row, best, ranked[1:], names))
+        out.append(text + _runner_up(row, best, ranked[1:], names) + _left_out([compared.why(r) for r in mine]))
     return out
+
+
+def _below_source(rows: Sequence[Row], names: Names) -> list[str]:
+    """A warning where a likelihood is better than any model's can be."""
+    found = [names.row(r) for r in rows if any(BELOW_SOURCE in note for note in comparable.notes_of(r))]
+    return [f"{'; '.join(found)}: {BELOW_SOURCE}, which no model can be: something is wrong."] if found else []

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from harness.report.data import Metric, Names, Row, as_text, is_done, kind_label, number
+from harness import comparable
+from harness.report.data import LIKELIHOOD_FIGURES, Metric, Names, Row, as_text, group_by, is_done, kind_label, number
 from harness.report.format import DASH, figure, interval
 
 
@@ -31,7 +32,9 @@ class Cell(NamedTuple):
 
 
 class TableRow(NamedTuple):
-    """One row: name, checkpoint label, what filters look at, cells in column order."""
+    """One row: name, checkpoint label, what filters look at, cells in column order, the letter of its group ("" for the
+    main one), the numbers of its notes.
+    """
 
     name: str
     label: str
@@ -40,20 +43,37 @@ class TableRow(NamedTuple):
     role: str
     status: str
     cells: list[Cell]
+    mark: str = ""
+    notes: tuple[int, ...] = ()
+
+
+class Group(NamedTuple):
+    """Rows that may be ranked together; the heading is "" where the table has no other group."""
+
+    heading: str
+    mark: str
+    rows: list[TableRow]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A finished table; `notes` are the reasons of its dashes, numbered from 1."""
+    """A finished table; `notes` are the reasons of its dashes and `row_notes` what is said of rows, numbered from 1."""
 
     id: str
     caption: str
     columns: list[Column]
-    rows: list[TableRow]
+    groups: list[Group]
     notes: list[str] = field(default_factory=list)
+    row_notes: list[str] = field(default_factory=list)
     foot: list[str] = field(default_factory=list)
 
+    @property
+    def rows(self) -> list[TableRow]:
+        """All rows, group after group."""
+        return [row for group in self.groups for row in group.rows]
 
+
+_ENGINE = Column("engine", "engine", "text", "id", "native: the port; upstream: the authors' own code")
 _ID = (Column("scheduler", "scheduler", "text", "id"), Column("steps", "steps", "count", "id"))
 _COST = (
     Column("nfe_mean", "NFE", "count", "cost", "network evaluations per sequence, counted at the network"),
@@ -99,6 +119,8 @@ _SETTINGS = tuple(
         ("engine", "text"),
         ("runtime", "text"),
         ("benchmark", "text"),
+        ("data", "text"),
+        ("tokenizer", "text"),
         ("task", "text"),
         ("options", "text"),
         ("seed", "text"),
@@ -107,19 +129,22 @@ _SETTINGS = tuple(
         ("batch_size", "count"),
         ("length", "count"),
         ("device", "text"),
+        ("machine", "text"),
+        ("threads", "count"),
         ("dtype", "text"),
-        ("notes", "text"),
+        ("precision", "text"),
         ("fingerprint", "text"),
     )
 )
-_NOT_COLUMNS = {"model", "kind", "job", "reason", "message", "same_as", "point", "low", "high"}
+_NOT_COLUMNS = {"model", "kind", "job", "reason", "message", "same_as", "point", "low", "high", "notes"}
+_NOT_COLUMNS |= {comparable.GROUP, comparable.REASON}
 
 
 def generation_table(rows: Sequence[Row], metrics: Sequence[Metric], names: Names) -> Table:
     """Every figure of the generate points; points that are the same as another have none and are left out."""
     mine = [r for r in rows if r.get("kind") == "generate" and r.get("status") != "same_as"]
     quality = [Column(m.name, m.title, "number", "quality", _metric_help(m)) for m in metrics]
-    columns = _present([*_ID, *quality, *_COST, *_SETTINGS, *_others(mine, metrics)], mine)
+    columns = _present([*_ID, *quality, *_COST, *_settings(mine), *_others(mine, metrics)], mine)
     return _table("generation", f"Generation: {kind_label(mine)}", columns, mine, names)
 
 
@@ -127,11 +152,17 @@ def likelihood_table(rows: Sequence[Row], floor: Mapping[str, float], names: Nam
     """Likelihood figures, lowest bits per byte first, and the floor of the benchmark as the last line."""
     mine = sorted((r for r in rows if r.get("kind") == "likelihood" and is_done(r)), key=_by_bits)
     cost = [c for c in _COST if c.name not in ("tokens_per_second", "sequences_per_second")]
-    columns = _present([*_LIKELIHOOD, *cost, *_SETTINGS], mine)
+    columns = _present([*_LIKELIHOOD, *cost, *_settings(mine)], mine)
     table = _table("likelihood", f"Likelihood of held-out text: {kind_label(mine)}", columns, mine, names)
     if floor and mine:
         table.foot.extend(figure(floor.get(c.name)) if c.name in floor else "" for c in columns)
     return table
+
+
+def _settings(rows: Sequence[Row]) -> list[Column]:
+    """The settings; the engine stands beside the name where the rows come from several."""
+    engines = {row.get("engine") for row in rows}
+    return [_ENGINE if c.name == "engine" and len(engines) > 1 else c for c in _SETTINGS]
 
 
 def _by_bits(row: Row) -> float:
@@ -149,8 +180,8 @@ def _metric_help(metric: Metric) -> str:
 def _others(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[Column]:
     """Columns this file does not know, so that no figure of the table is ever missing from the report."""
     known = {c.name for c in (*_ID, *_COST, *_LIKELIHOOD, *_SETTINGS)} | _NOT_COLUMNS
-    stems = {m.name for m in metrics} | {"bits_per_byte"}
-    known |= {f"{m}{end}" for m in stems for end in ("", "_low", "_high", "_reason")}
+    stems = {m.name for m in metrics} | set(LIKELIHOOD_FIGURES)
+    known |= {f"{m}{end}" for m in stems for end in ("", "_low", "_high", "_reason", "_settings")}
     names = dict.fromkeys(k for r in rows for k in r if k not in known)
     return [Column(n, n.replace("_", " ")) for n in names if any(r.get(n) is not None for r in rows)]
 
@@ -158,6 +189,7 @@ def _others(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[Column]:
 def _present(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
     """Columns that the table has; a column that is there but empty stays, with its reasons."""
     known = {name for row in rows for name in row}
+    columns = sorted(columns, key=lambda column: column.group != "id")
     return [c for c in columns if c.name in known and (c.group != "settings" or _any(c.name, rows))]
 
 
@@ -167,8 +199,10 @@ def _any(name: str, rows: Sequence[Row]) -> bool:
 
 def _table(id: str, caption: str, columns: list[Column], rows: Sequence[Row], names: Names) -> Table:
     notes: dict[str, int] = {}
-    made = [
-        TableRow(
+    row_notes: dict[str, int] = {}
+
+    def made(row: Row) -> TableRow:
+        return TableRow(
             name=names.row(row),
             label=str(row.get("checkpoint_kind") or "unknown"),
             model=names.model(row),
@@ -176,10 +210,37 @@ def _table(id: str, caption: str, columns: list[Column], rows: Sequence[Row], na
             role=str(row.get("role") or ""),
             status=str(row.get("status") or "not run yet").replace("_", " "),
             cells=[_cell(row, column, notes) for column in columns],
+            mark=comparable.mark(row),
+            notes=tuple(row_notes.setdefault(note, len(row_notes) + 1) for note in comparable.notes_of(row)),
         )
-        for row in rows
-    ]
-    return Table(id, caption, columns, made, list(notes))
+
+    parts = _parts(rows)
+    groups = [Group(_heading(parts, key), key[1], [made(row) for row in mine]) for key, mine in parts.items()]
+    return Table(id, caption, columns, groups, list(notes), list(row_notes))
+
+
+_Parts = dict[tuple[Any, str], list[Row]]
+
+
+def _parts(rows: Sequence[Row]) -> _Parts:
+    """Rows by place and mark; places in order of first appearance, the main group first in each."""
+    parts = group_by(rows, lambda row: (comparable.place(row), comparable.mark(row)))
+    places = list(dict.fromkeys(place for place, _ in parts))
+    return dict(sorted(parts.items(), key=lambda part: (places.index(part[0][0]), len(part[0][1]), part[0][1])))
+
+
+def _heading(parts: _Parts, key: tuple[Any, str]) -> str:
+    """What stands above a group: where it belongs, and why it is apart; "" where there is one group only."""
+    if len(parts) == 1:
+        return ""
+    place, mark = key
+    several = len({other for other, _ in parts}) > 1
+    where = ", ".join(str(word) for word in place[1:] if word) if several else ""
+    if not mark:
+        words = "ranked with each other" if (place, "") in parts else ""
+    else:
+        words = f"{mark}: not ranked with the unmarked rows: {comparable.legend(parts[key])[mark]}"
+    return " \u00b7 ".join(word for word in (where, words) if word)
 
 
 def _cell(row: Row, column: Column, notes: dict[str, int]) -> Cell:
@@ -232,18 +293,25 @@ def floor_of(benchmark: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, flo
 
 def markdown(table: Table) -> str:
     """A table as Markdown: names, labels, quality and cost; the rest is in table.csv."""
-    picked = [i for i, c in enumerate(table.columns) if c.group in ("quality", "cost") or c.name == "bound"]
+    shown = ("bound", *([_ENGINE.name] if _ENGINE in table.columns else []))
+    picked = [i for i, c in enumerate(table.columns) if c.group in ("quality", "cost") or c.name in shown]
     lines = [f"## {table.caption}", ""]
     if not table.rows:
         return "\n".join([*lines, "No rows.", ""])
-    lines.append(_line(["point", "checkpoint", *(table.columns[i].title for i in picked)]))
-    lines.append(_line(["---", "---", *("---:" for _ in picked)], escape=False))
+    marked = any(row.mark or row.notes for row in table.rows)
+    mark = ["mark"] if marked else []
+    lines.append(_line(["point", "checkpoint", *mark, *(table.columns[i].title for i in picked)]))
+    lines.append(_line(["---", "---", *("---" for _ in mark), *("---:" for _ in picked)], escape=False))
     for row in table.rows:
-        lines.append(_line([row.name, row.label, *(_markdown_cell(row.cells[i]) for i in picked)]))
+        own = [" ".join([row.mark, *(f"n{n}" for n in row.notes)]).strip()] if marked else []
+        lines.append(_line([row.name, row.label, *own, *(_markdown_cell(row.cells[i]) for i in picked)]))
     if table.foot:
-        lines.append(_line(["entropy of the source: the floor on average", "", *(table.foot[i] for i in picked)]))
-    lines += ["", *(f"({i}) {_plain(note)}  " for i, note in enumerate(table.notes, start=1)), ""]
-    return "\n".join(lines)
+        floor = "entropy of the source: the floor on average"
+        lines.append(_line([floor, "", *("" for _ in mark), *(table.foot[i] for i in picked)]))
+    lines += ["", *(f"({i}) {_plain(note)}  " for i, note in enumerate(table.notes, start=1))]
+    lines += [f"{_plain(group.heading)}  " for group in table.groups if group.mark]
+    lines += [f"n{i}: {_plain(note)}  " for i, note in enumerate(table.row_notes, start=1)]
+    return "\n".join([*lines, ""])
 
 
 def _markdown_cell(cell: Cell) -> str:

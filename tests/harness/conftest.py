@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.plan import Job
+from harness.points import Job
 from harness.store import RunStore
 
 SHAKY = Path(__file__).parents[1] / "fakes" / "shaky"
@@ -27,7 +27,7 @@ def make_point(scheduler: str = "fine", steps: int = 2, job: str = "shaky-1", **
 
 def make_job(points: list[dict], checkpoint: Path = SHAKY / "weights", name: str = "shaky-1") -> Job:
     load = {"checkpoint": str(checkpoint), "device": "cpu", "dtype": "float32", "tokenizer": "folder", "options": {}}
-    return Job(name, "tests.fakes.shaky.adapter", "0" * 64, load, points)
+    return Job(name, "tests.fakes.shaky.adapter", "0" * 64, load, points, ["said of the job"])
 
 
 @pytest.fixture

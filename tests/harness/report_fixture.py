@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harness import comparable
 from harness.report import ReportData
 
 METRICS = {  # name: (unit, better)
@@ -17,6 +19,14 @@ METRICS = {  # name: (unit, better)
     "distinct_2": ("share", "none"),
     "mauve": ("score", "higher"),
 }
+JUDGE = {
+    "judge": "gpt2/tiny",
+    "judge_digest": "ab" * 8,
+    "window": 64,
+    "bos": True,
+    "aggregation": "token-weighted",
+}
+NOTE = "upstream code at another commit: <b>deadbee</b>"
 TEXT = "the small cat that sees a green bird in every old garden sings to two dogs near my house ."
 WORDS = TEXT.split()
 
@@ -42,7 +52,7 @@ def synthetic_run(
         run="synthetic",
         command=f"tdbench bench model={','.join(models)} steps=4,16,64 judge=some/folder run=synthetic",
         created="2026-01-02 03:04 UTC",
-        table=pd.DataFrame(rows),
+        table=comparable.annotate(pd.DataFrame(rows)),
         samples={r["fingerprint"]: [_sample(r, i) for i in range(samples)] for r in done},
         environment={
             "python": "3.11.9",
@@ -55,6 +65,8 @@ def synthetic_run(
             "name": "toy",
             "version": 1,
             "entropy_rate_nats_per_token": 1.816,
+            "windowing": "cut without regard to sentences",
+            "licence": None,
         },
         scores=_scores(rows),
         cards={
@@ -73,6 +85,8 @@ def _base(model: str, role: str, weights: str, **more: Any) -> dict[str, Any]:
         "engine": "native",
         "runtime": "local",
         "benchmark": "toy",
+        "data": "0123456789abcdef",
+        "tokenizer": "file 01234567",
         "seed": 0,
         "batch_size": 64,
         "device": "cpu",
@@ -108,6 +122,7 @@ def _point(model: str, number: int, scheduler: str, steps: int, kind: str) -> di
         scheduler=scheduler,
         steps=steps,
         options={"temperature": 1.0, "sampling_dtype": "float64"},
+        precision="float64",
         samples=1024,
         samples_done=1024,
         length=64,
@@ -140,7 +155,21 @@ def _figures(ppl: float, entropy: float, valid: float) -> dict[str, Any]:
     out["mauve_reason"] = "MAUVE needs at least 1,000 samples a side, there are 256 references"
     for name, value in values.items():
         out |= {name: value, f"{name}_low": value * 0.97, f"{name}_high": value * 1.03, f"{name}_reason": None}
+        out[f"{name}_settings"] = {"version": 1, **(JUDGE if name == "gen_ppl" else {"bootstrap": 1000})}
     return out
+
+
+def differing_run() -> ReportData:
+    """The same with what must not be ranked with the rest: float16 draws in radd's confidence rows, which the authors'
+    engine made and which bear a note.
+    """
+    data = synthetic_run()
+    table = data.table.copy()
+    mine = (table["model"] == "radd") & (table["scheduler"] == "confidence")
+    table.loc[mine, "precision"] = "float16"
+    table.loc[mine, "engine"] = "upstream"
+    table["notes"] = [[NOTE] if it else [] for it in mine]
+    return dataclasses.replace(data, table=comparable.annotate(table))
 
 
 def _control(name: str, ppl: float) -> dict[str, Any]:
@@ -173,6 +202,7 @@ def _likelihood(model: str, bits: float, bound: str, kind: str) -> dict[str, Any
         "perplexity": math.exp(nats),
     }
     row = _base(model, role, kind, **more, options={"draws": 16}, samples=128, samples_done=128, nfe_mean=16.0)
+    row["length"] = 64
     sizes = {
         "tokens": 8192,
         "bytes": 41_800,
@@ -182,7 +212,8 @@ def _likelihood(model: str, bits: float, bound: str, kind: str) -> dict[str, Any
         "bits_per_char": bits,
     }
     error = 0.0 if bound == "exact" else 0.008
-    interval = {"bits_per_byte_low": bits - 0.006, "bits_per_byte_high": bits + 0.006}
+    interval = {f"{name}_low": value * 0.99 for name, value in figures.items()}
+    interval |= {f"{name}_high": value * 1.01 for name, value in figures.items()}
     return row | figures | sizes | interval | {"bound": bound, "standard_error": error, "seconds_per_sequence": 0.01}
 
 
@@ -208,19 +239,12 @@ def _sample(row: dict[str, Any], index: int) -> dict[str, Any]:
 
 
 def _scores(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    judge = {
-        "judge": "gpt2/tiny",
-        "judge_sha256": "ab" * 32,
-        "window": 64,
-        "bos": True,
-        "aggregation": "token-weighted",
-    }
     return pd.DataFrame(
         {
             "point": row["fingerprint"],
             "metric": name,
             "version": "1",
-            "settings": judge if name == "gen_ppl" else {"bootstrap": 1000},
+            "settings": JUDGE if name == "gen_ppl" else {"bootstrap": 1000},
             "value": row[name],
             "low": row[f"{name}_low"],
             "high": row[f"{name}_high"],

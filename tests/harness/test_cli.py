@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from harness import commands
+from adapters import cards
+from harness import commands, upstream
+from harness import plan as planning
+from harness import points as building
 from harness.cli import main
 from harness.config import BenchConfig
+from harness.report import collect
 from harness.store import RunStore
 from harness.worker.jsonl import read_lines
+from tests.harness.conftest import SHAKY
 
 SMALL = [
     "schedulers=ancestral",
@@ -113,10 +120,29 @@ def test_prefix_and_infill_keep_what_was_given(places):
         (["score", "run=none"], "no run 'none'"),
         (["report"], "run is missing"),
         (["train", "model=unigram"], "unigram"),
+        (
+            ["bench", "model=gpt2", "benchmark=text8", "engine=theirs"],
+            "unknown engine 'theirs'. Known: native, upstream",
+        ),
+        (
+            ["bench", "model=radd", "engine=upstream"],
+            "there is none in /no/cache/upstream/radd: tdbench fetch --upstream",
+        ),
+        (["bench", "model=radd", "engine=upstream", "upstream.path=/no/such"], "'/no/such' does not exist"),
+        (["bench", "model=nanodd,radd", "engine=upstream", "upstream.path=/x"], "2 models need one each"),
+        (["parity", "radd"], "there is none in /no/cache/upstream/radd"),
+        (["parity", "rad"], "unknown model 'rad'. Did you mean 'radd'?"),
+        (["fetch", "radd"], "tdbench fetch --upstream radd"),
+        (["fetch", "--upstream", "rad"], "unknown model 'rad'. Did you mean 'radd'?"),
+        (["fetch", "--upstream", "gpt2"], "gpt2 has no code of its authors to fetch"),
+        (["fetch", "--upstream", "radd", "--from", "/no/such"], "cannot clone /no/such for radd"),
+        (["fetch", "--upstream", "radd", "--to", "/proc/no/such"], "cannot write into /proc/no"),
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
 )
-def test_a_mistake_gets_one_line_and_exit_code_2(words, message, places, capsys):
+def test_a_mistake_gets_one_line_and_exit_code_2(words, message, places, capsys, monkeypatch, tmp_path):
+    cache = tmp_path if "--from" in words else "/no/cache"
+    monkeypatch.setenv("TDBENCH_CACHE", str(cache))
     extra = places if words[0] == "bench" else places[:1] if words[0] == "score" else []
     assert main([*words, *extra]) == 2
     shown = capsys.readouterr()
@@ -137,6 +163,70 @@ def test_a_bad_checkpoint_is_one_line_and_loses_nothing(places, tmp_path, capsys
     assert "Traceback" not in shown.err
     rows = store_of(places).rows().values()
     assert {(row["status"], row["reason"]) for row in rows} == {("done", None), ("failed", "bad_checkpoint")}
+
+
+@pytest.fixture
+def shaky_with_upstream(monkeypatch, tmp_path) -> Path:
+    """The shaky model with code of its authors; the folder is their checkout, unpacked without git."""
+    checkout = tmp_path / "theirs"
+    checkout.mkdir()
+    (checkout / "shaky.py").write_text("x = 1\n")
+    digest = hashlib.sha256(b"x = 1\n").hexdigest()
+    own = cards.UpstreamCard(
+        repo="https://example.org/a/shaky",
+        commit="c" * 40,
+        schedulers=("fine",),
+        estimators=("exact",),
+        tasks=("unconditional",),
+        files={"shaky.py": digest},
+    )
+    card = replace(cards.read_card(SHAKY, "tests.fakes.shaky"), upstream=own)
+    known = {**cards.all_cards(), "shaky": card}
+    for module in (cards, planning, building, upstream, collect):
+        monkeypatch.setattr(module, "all_cards", lambda: known)
+    return checkout
+
+
+SHAKY_WORDS = ["bench", "model=shaky", "engine=native,upstream", "steps=2", "samples=4", "batch_size=2", "run=r"]
+SHAKY_WORDS += ["likelihood_samples=2", "warmup_calls=1", "threads=1", "controls=data", "metrics=distinct_1"]
+
+
+@pytest.mark.slow
+def test_both_engines_in_one_run(shaky_with_upstream, places, capsys):
+    assert main([*SHAKY_WORDS, f"upstream.path={shaky_with_upstream}", *places]) == 0
+    shown = capsys.readouterr().out
+    header, *rows = shown.splitlines()[:4]
+    assert header.split()[:3] == ["model", "engine", "scheduler"]
+    assert [row.split()[:2] for row in rows] == [["shaky", "native"], ["shaky", "upstream"], ["data", "native"]]
+    frame = pd.read_csv(Path(places[1].partition("=")[2]) / "r" / "table.csv")
+    assert set(frame["status"]) == {"done"}
+    theirs = frame[frame["engine"] == "upstream"]
+    assert set(theirs["kind"]) == {"generate", "likelihood"}
+    assert theirs["notes"].str.contains("upstream: the commit is unknown, it is no git checkout").all()
+    assert not frame[frame["engine"] == "native"]["notes"].astype(str).str.contains("upstream").any()
+
+
+def test_the_engine_is_not_shown_where_there_is_one(capsys):
+    row = dict.fromkeys([*commands.SUMMARY_COLUMNS, "engine"], "x") | {"kind": "generate"}
+    commands._print_summary(pd.DataFrame([row, row]), [])
+    assert "engine" not in capsys.readouterr().out
+    commands._print_summary(pd.DataFrame([row, {**row, "engine": "upstream"}]), [])
+    assert capsys.readouterr().out.split()[:3] == ["model", "engine", "scheduler"]
+
+
+@pytest.mark.slow
+def test_upstream_code_that_cannot_be_imported_is_one_line_and_loses_nothing(shaky_with_upstream, places, capsys):
+    (shaky_with_upstream / "shaky.py").write_text("import nothing\n")
+    git = ["git", "-C", str(shaky_with_upstream)]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "remote", "add", "origin", "git@example.org:a/shaky.git"], check=True)
+    assert main([*SHAKY_WORDS, f"upstream.path={shaky_with_upstream}", *places]) == 2
+    shown = capsys.readouterr().err
+    assert "tdbench: the authors' code of shaky needs the package 'nothing': pip install nothing" in shown
+    assert "Traceback" not in shown
+    by_engine = {p["engine"]: store_of(places).rows()[p["fingerprint"]] for p in store_of(places).points()}
+    assert by_engine["native"]["status"] == "done"
+    assert (by_engine["upstream"]["status"], by_engine["upstream"]["reason"]) == ("failed", "bad_request")
 
 
 def test_an_unwritable_results_folder(tmp_path, capsys):
@@ -219,8 +309,50 @@ def test_listing_commands_print_tab_separated_tables(capsys):
 
 
 def test_help_is_enough(capsys):
-    for words in ([], ["bench"], ["train"], ["score"], ["report"]):
+    for words in ([], ["bench"], ["train"], ["score"], ["report"], ["fetch"], ["parity"]):
         with pytest.raises(SystemExit) as stop:
             main([*words, "--help"])
         assert stop.value.code == 0
-    assert "schedulers" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    for word in ("schedulers", "upstream.folder", "--from", "--record"):
+        assert word in shown
+
+
+def test_parity_gets_its_words_and_the_folder_to_record_in(monkeypatch):
+    got = []
+    monkeypatch.setattr("harness.parity.parity", lambda *given: got.append(given) or 1)
+    assert main(["parity", "radd", "steps=4", "checkpoint=tiny"]) == 1
+    main(["parity", "radd", "--record"])
+    main(["parity", "radd", "rounds=0", "--record", "some/folder"])
+    assert got == [
+        ("radd", ["steps=4", "checkpoint=tiny"], None),
+        ("radd", [], Path("tests/goldens")),
+        ("radd", ["rounds=0"], Path("some/folder")),
+    ]
+
+
+def test_doctor_says_where_the_authors_code_is(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("TDBENCH_CACHE", str(tmp_path))
+    main(["doctor"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if " radd code" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("note")
+    assert "tdbench fetch --upstream radd" in lines[0]
+    found = upstream.Checkout(tmp_path, "c" * 40, "d" * 64)
+    monkeypatch.setattr("harness.doctor.find_checkout", lambda card, config: found)
+    monkeypatch.setattr("harness.doctor.missing_packages", lambda card: ["einops"])
+    main(["doctor"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if " radd code" in line]
+    assert f"commit cccccccccccc in {tmp_path}; engine=upstream also needs einops: pip install" in line
+    monkeypatch.setattr("harness.doctor.missing_packages", lambda card: [])
+    main(["doctor"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if " radd code" in line]
+    assert line.startswith("ok")
+
+
+def test_models_lists_engines(capsys):
+    assert main(["models"]) == 0
+    header, *lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    engines = {line[0]: line[header.index("engines")] for line in lines}
+    assert engines["radd"] == engines["nanodd"] == "native,upstream"
+    assert engines["gpt2"] == engines["data"] == "native"

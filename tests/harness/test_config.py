@@ -8,9 +8,11 @@ from harness.errors import UserError
 
 def test_defaults_are_complete():
     config = build(BenchConfig, [])
-    assert config.steps == [4, 16, 64]
+    assert config.step_counts == [4, 16, 64]
+    assert not config.steps_given
+    assert config.engine == ["native"]
     assert config.schedulers == ["default"]
-    assert config.controls == ["data", "unigram", "bigram"]
+    assert config.controls == ["data", "shuffled", "unigram", "bigram", "repetitive"]
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,16 @@ def test_defaults_are_complete():
         (["time_limit=1.5"], "time_limit", 1.5),
         (["length=32"], "length", 32),
         (["data=some/file.txt"], "data", "some/file.txt"),
+        (["engine=native,upstream"], "engine", ["native", "upstream"]),
+        (["engine=upstream"], "engine", ["upstream"]),
+        (["upstream.path=some/folder"], "upstream_path", "some/folder"),
+        (["upstream.path={radd: a/b}"], "upstream_path", {"radd": "a/b"}),
+        (["upstream.path.radd=a/b"], "upstream_path", {"radd": "a/b"}),
+        (["upstream.folder=some/folder"], "upstream_folder", "some/folder"),
+        (["benchmark.path=some/file"], "benchmark_path", "some/file"),
+        (["benchmark.options={split: test}"], "benchmark_options", {"split": "test"}),
+        (["benchmark.options.split=test"], "benchmark_options", {"split": "test"}),
+        (["steps=4,16"], "step_counts", [4, 16]),
     ],
 )
 def test_words_become_values(words, name, value):
@@ -51,7 +63,11 @@ def test_words_become_values(words, name, value):
         (["time_limit=0"], "time_limit must be"),
         (["time_limit=.inf"], "time_limit must be"),
         (["dtype=float31"], "unknown dtype 'float31'. Did you mean 'float32'"),
-        (["engine=upstream"], "engine 'upstream' is not there yet"),
+        (["engine=upstrem"], "unknown engine 'upstrem'. Did you mean 'upstream'"),
+        (["engine=native,theirs"], "unknown engine 'theirs'"),
+        (["upstream.pth=x"], "unknown setting 'upstream.pth'. Did you mean 'upstream.path'"),
+        (["upstream=x"], "unknown setting 'upstream'"),
+        (["benchmark.options=test"], "benchmark.options must be a mapping such as {split: test}"),
         (["runtime=docker"], "runtime 'docker' is not there yet"),
         (["stepz=4"], "unknown setting 'stepz'. Did you mean 'steps'"),
         (["steps"], "'steps' is not of the form key=value"),

@@ -47,7 +47,7 @@ def test_a_point_is_cut_in_batches_measured_and_stored(store):
     assert first["peak_memory_bytes"] > 1 << 20
     row = store.rows()[point["fingerprint"]]
     assert row["status"] == "done"
-    assert row["notes"] == ["made of nothing"]
+    assert row["notes"] == ["said of the job", "made of nothing"], "of the job, then of the model"
     assert len(row["warmup_seconds"]) == 1
     session = store.sessions()[first["session"]]
     assert session["parameters"] == 7
@@ -116,6 +116,19 @@ def test_bad_checkpoint_fails_its_points_in_one_sentence(store, tmp_path):
     outcome, _ = run(store, points, checkpoint=tmp_path / "empty")
     assert {row["message"] for row in outcome.failed} == {f"{tmp_path / 'empty'} holds no shaky model"}
     assert {row["reason"] for row in store.rows().values()} == {"bad_checkpoint"}
+
+
+def test_upstream_code_that_cannot_be_imported_fails_its_points_in_one_sentence(store, tmp_path):
+    (tmp_path / "shaky.py").write_text("import nothing")
+    job = make_job([make_point(), make_point(steps=4)])
+    job = replace(job, adapter="tests.fakes.shaky.upstream", load={**job.load, "upstream": str(tmp_path)})
+    store.write_plan({"points": job.points, "config": {}, "command": "test"})
+    plan = SimpleNamespace(jobs=[job], benchmark=SimpleNamespace(name="toy"))
+    outcome = execute(store, plan, Settings(1, 1, None), Progress(io.StringIO()))
+    assert {(row["reason"], row["message"]) for row in outcome.failed} == {
+        ("bad_request", "the authors' code of shaky needs the package 'nothing': pip install nothing")
+    }
+    assert len(outcome.failed) == 2
 
 
 def test_a_worker_that_cannot_start_fails_its_points(store):

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from adapters import cards
 from harness import plan as planning
+from harness import points as building
+from harness.benchmarks import BenchmarkData
 from harness.config import BenchConfig
 from harness.errors import UserError
+from harness.upstream import Checkout
 from tests.harness.conftest import SHAKY
 
 
@@ -15,8 +19,8 @@ from tests.harness.conftest import SHAKY
 def shaky_card(monkeypatch):
     card = cards.read_card(SHAKY, "tests.fakes.shaky")
     known = {**cards.all_cards(), "shaky": card}
-    monkeypatch.setattr(cards, "all_cards", lambda: known)
-    monkeypatch.setattr(planning, "all_cards", lambda: known)
+    for module in (cards, planning, building):
+        monkeypatch.setattr(module, "all_cards", lambda: known)
 
 
 def points(**settings):
@@ -117,6 +121,125 @@ def test_a_wish_that_cannot_be_met_is_one_line(settings, message):
     with pytest.raises(UserError, match=message) as caught:
         points(**settings)
     assert "\n" not in str(caught.value)
+
+
+# --- two engines ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def upstream(monkeypatch, shaky_card):
+    """The shaky model with code of its authors, in a checkout whose digest is the fixture's one entry."""
+    own = cards.UpstreamCard(
+        repo="https://example.org/a/shaky", commit="c" * 40, schedulers=("twin", "whole"), tasks=("unconditional",)
+    )
+    known = {**cards.all_cards(), "shaky": replace(cards.get_card("shaky"), upstream=own)}
+    for module in (cards, planning, building):
+        monkeypatch.setattr(module, "all_cards", lambda: known)
+    digest = ["d" * 64]
+    checkout = lambda card, config: Checkout(Path("/thing"), "c" * 40, digest[0], ("another commit",))  # noqa: E731
+    monkeypatch.setattr(building, "find_checkout", checkout)
+    return digest
+
+
+def jobs(**settings):
+    settings = {"model": ["shaky"], "controls": [], "likelihood": "none", "device": "cpu", **settings}
+    return planning.make_plan(BenchConfig(**settings)).jobs
+
+
+def test_both_engines_in_one_run(upstream):
+    ours, theirs, control = jobs(engine=["native", "upstream"], steps=4, controls=["data"])
+    assert (ours.adapter, ours.load["upstream"], ours.notes) == ("tests.fakes.shaky.adapter", None, [])
+    assert theirs.adapter == "tests.fakes.shaky.upstream"
+    assert theirs.load["upstream"] == "/thing"
+    assert theirs.notes == ["another commit"]
+    assert [p["scheduler"] for p in ours.points] == ["fine"]
+    assert [p["scheduler"] for p in theirs.points] == ["twin"], "the first that their code has"
+    assert {p["engine"] for p in control.points} == {"native"}
+    assert [p["engine"] for p in ours.points + theirs.points] == ["native", "upstream"]
+    assert ours.name != theirs.name
+
+
+def test_the_same_point_of_two_engines_has_two_fingerprints(upstream):
+    both = points(engine=["native", "upstream"], schedulers=["twin"], steps=4)
+    assert len({p["fingerprint"] for p in both}) == 2
+    assert points(schedulers=["twin"], steps=4)[0]["fingerprint"] == both[0]["fingerprint"]
+
+
+def test_the_fingerprint_covers_the_authors_code(upstream):
+    settings = {"engine": ["upstream"], "steps": 4}
+    before = points(**settings)[0]["fingerprint"]
+    assert points(**settings)[0]["fingerprint"] == before
+    upstream[0] = "e" * 64
+    assert points(**settings)[0]["fingerprint"] != before
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"schedulers": ["fine"]}, "authors' code of shaky has none of the schedulers fine. It has: twin, whole"),
+        ({"task": ["prefix"]}, "unknown task of the authors' code of shaky 'prefix'. Known: unconditional"),
+        ({"likelihood": ["exact"]}, "likelihood estimator of the authors' code of shaky 'exact'. Known: none"),
+        ({"options": {"temperature": 1}}, "twin of the authors' code of shaky has no option 'temperature'.* word"),
+        ({"model": ["gpt2x"]}, "unknown model"),
+        ({"model": ["nanodd"], "steps": [10]}, "always takes 1000 steps, not 10: give steps=1000"),
+        ({"model": ["nanodd"], "steps": [10, 1000]}, "always takes 1000 steps, not 10, 1000"),
+        ({"model": ["nanodd"], "options": {"given_tokens": "clamp"}}, "no option 'given_tokens'. Its options: none"),
+        ({"model": ["radd"], "schedulers": ["ancestral"]}, "It has: radd_direct"),
+        ({"model": ["radd", "nanodd"], "upstream_path": "x"}, "upstream.path=x is one checkout, but 2 models"),
+    ],
+    ids=str,
+)
+def test_what_the_authors_code_lacks_is_refused_with_what_it_has(upstream, settings, message):
+    with pytest.raises(UserError, match=message) as caught:
+        points(engine=["upstream"], **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_fixed_steps_need_not_be_named(upstream):
+    assert [p["steps"] for p in points(engine=["upstream"], model=["nanodd"])] == [1000]
+    assert [p["steps"] for p in points(engine=["upstream"], model=["nanodd"], steps=1000)] == [1000]
+
+
+def test_a_model_without_code_of_its_authors(upstream, monkeypatch):
+    bare = {**cards.all_cards()}
+    bare["shaky"] = replace(bare["shaky"], upstream=cards.UpstreamCard())
+    for module in (cards, planning, building):
+        monkeypatch.setattr(module, "all_cards", lambda: bare)
+    with pytest.raises(UserError, match="shaky has no engine 'upstream', only native"):
+        points(engine=["upstream"])
+    models = {p["model"] for p in points(model=[], engine=["upstream"])}
+    assert models == {"radd", "nanodd", "gpt2"}, "models nobody named are left out; the baseline stays"
+
+
+def test_one_path_is_enough_where_one_model_needs_it(upstream):
+    assert jobs(model=["radd", "gpt2"], engine=["upstream"], upstream_path="x")
+
+
+# --- what a benchmark can give --------------------------------------------------------------------------------------
+
+
+def test_a_benchmark_of_prompts_has_no_likelihood():
+    settings = {"model": ["radd"], "controls": [], "benchmark": "owt_prompts", "task": ["prefix"], "device": "cpu"}
+    plan = planning.make_plan(BenchConfig(**settings, schedulers=["ancestral"], steps=4))
+    assert [(p["kind"], p["task"]) for p in plan.points] == [("generate", "prefix")]
+    assert any("owt_prompts has no held-out texts" in note for note in plan.notes)
+    with pytest.raises(UserError, match="'owt_prompts' has no held-out texts to score: likelihood=none"):
+        points(**settings, likelihood=["lambda_dce"])
+
+
+def test_too_few_prompts_or_texts_are_said_in_the_row(tmp_path):
+    data = BenchmarkData(tmp_path, "0" * 64, references=5, prompts=3, windows=5, facts={"tokenizer": "folder"})
+    config = BenchConfig(
+        model=["shaky"], controls=[], task=["prefix", "unconditional"], steps=4, device="cpu", samples=4
+    )
+    plan = planning.make_plan(config, data)
+    said = {(p["kind"], p["task"]): (p["samples"], p["notes"]) for p in plan.points}
+    assert said == {
+        ("generate", "prefix"): (3, ["prefix: 4 texts wanted, the held-out part gives 3."]),
+        ("generate", "unconditional"): (4, []),
+        ("likelihood", None): (5, ["likelihood: 128 texts wanted, the held-out part gives 5."]),
+    }
+    assert set(plan.notes) == {note for _, notes in said.values() for note in notes}
 
 
 def test_an_empty_checkpoint_folder(tmp_path):

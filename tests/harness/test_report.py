@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from harness import comparable
 from harness.config import BenchConfig, build
 from harness.report import ReportData, report_data, row_command, write_report
 from harness.report.data import Estimate, Metric, Names, metrics_of, rows_of
@@ -25,10 +26,10 @@ from harness.report.figures import _spread, plot_groups
 from harness.report.format import figure
 from harness.report.samples import BUDGET, browser, script_json
 from harness.report.summary import overlap, sentences
-from harness.report.tables import floor_of, generation_table, why_null
+from harness.report.tables import floor_of, generation_table, likelihood_table, markdown, why_null
 from harness.store import RunStore
 from harness.worker.jsonl import append_line
-from tests.harness.report_fixture import synthetic_run
+from tests.harness.report_fixture import NOTE, differing_run, synthetic_run
 
 VOID = {"meta", "input", "br", "img", "link", "hr"}
 
@@ -291,6 +292,153 @@ def test_floor_in_bytes_is_unknown_where_tokens_differ(run: ReportData) -> None:
     assert "bits_per_byte" not in floor_of(run.benchmark, rows)
 
 
+# --- rows that may not be ranked together ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def differing(tmp_path_factory: pytest.TempPathFactory) -> tuple[ReportData, Path, Page]:
+    data, folder = differing_run(), tmp_path_factory.mktemp("differing")
+    return data, folder, written(data, folder)[0]
+
+
+WHY = "sampling precision float16, others float64"
+
+
+def test_groups_stand_apart_and_say_why(differing: tuple[ReportData, Path, Page]) -> None:
+    data, _, page = differing
+    rows = rows_of(data.table)
+    table = generation_table(rows, metrics_of(data), Names(rows))
+    assert [group.heading for group in table.groups] == [
+        "ranked with each other",
+        f"a: not ranked with the unmarked rows: {WHY}",
+    ]
+    assert {row.mark for row in table.groups[0].rows} == {""}
+    assert {(row.model, row.mark) for row in table.groups[1].rows} == {("radd", "a")}
+    assert {row.model for row in table.groups[0].rows} >= {"data", "unigram", "bigram"}, "controls are references"
+    assert f"a: not ranked with the unmarked rows: {WHY}" in page.visible()
+    assert [text for tag, text in page.texts if tag == "span" and text == "a"] == ["a"] * 3
+
+
+def test_kinds_of_likelihood_stand_apart(run: ReportData) -> None:
+    rows = rows_of(run.table)
+    groups = likelihood_table(rows, {}, Names(rows)).groups
+    assert [group.heading for group in groups] == [
+        "ranked with each other",
+        "a: not ranked with the unmarked rows: likelihood exact, others upper bound",
+    ]
+    assert [[row.model for row in group.rows] for group in groups] == [["nanodd", "radd"], ["bigram"]]
+
+
+def test_nothing_extra_where_all_rows_are_comparable(run: ReportData, tmp_path: Path) -> None:
+    data = dataclasses.replace(run, table=run.table[run.table["bound"].fillna("") != "exact"])
+    _, text = written(data, tmp_path)
+    assert "not ranked" not in text
+    assert "ranked with each other" not in text
+    assert "Half-filled" not in text
+    assert 'class="mark"' not in text
+    assert "| mark |" not in (tmp_path / "table.md").read_text(encoding="utf-8")
+
+
+def test_sentences_rank_inside_a_group_and_say_what_is_left_out(differing: tuple[ReportData, Path, Page]) -> None:
+    table = differing[0].table.copy()
+    table.loc[table["precision"] == "float16", ["gen_ppl", "gen_ppl_low", "gen_ppl_high"]] = 1.0
+    data = dataclasses.replace(differing[0], table=table)
+    rows = rows_of(table)
+    text = next(s for s in sentences(data, rows, metrics_of(data), Names(rows)) if s.startswith("Lowest generative"))
+    assert re.match(r"Lowest generative perplexity: [^\]]*\] by nanodd", text)
+    assert text.endswith(f"Left out, as not comparable: 3 points ({WHY}).")
+    assert "by radd · confidence" not in text
+
+
+def test_a_baseline_of_another_judge_is_said_to_be_that(run: ReportData) -> None:
+    table = run.table.copy()
+    theirs = table["model"] == "radd"
+    table.loc[theirs, "role"] = "baseline"
+    table["gen_ppl_settings"] = [
+        {**s, "judge": "other", "judge_digest": "cd"} if r and isinstance(s, dict) else s
+        for r, s in zip(theirs, table["gen_ppl_settings"], strict=True)
+    ]
+    data = dataclasses.replace(run, table=table)
+    rows = rows_of(table)
+    found = sentences(data, rows, metrics_of(data), Names(rows))
+    judge = "judge other (cd), others gpt2/tiny (abababababababab)"
+    assert f", not comparable ({judge})." in next(s for s in found if s.startswith("Lowest generative"))
+    assert "not comparable" not in next(s for s in found if s.startswith("Highest share"))
+
+
+def test_likelihood_of_other_texts_is_left_out(run: ReportData) -> None:
+    table = run.table.copy()
+    table.loc[(table["model"] == "nanodd") & (table["kind"] == "likelihood"), "data"] = "ffff"
+    table = pd.concat([table, table[(table["model"] == "radd") & (table["kind"] == "likelihood")]], ignore_index=True)
+    data = dataclasses.replace(run, table=table)
+    rows = rows_of(table)
+    text = next(s for s in sentences(data, rows, metrics_of(data), Names(rows)) if s.startswith("Lowest bits"))
+    assert "by radd" in text
+    assert text.endswith("Left out, as not comparable: 1 point (data ffff, others 0123456789abcdef).")
+
+
+def test_plots_mark_what_is_not_comparable(differing: tuple[ReportData, Path, Page]) -> None:
+    _, folder, page = differing
+    svg = (folder / "fig-gen_ppl-nfe.svg").read_text(encoding="utf-8")
+    assert f"a: not comparable: {WHY}" in svg
+    assert f"(a: not comparable: {WHY})" in svg, "on the marker itself"
+    assert "Half-filled markers" in page.visible()
+
+
+def test_csv_and_markdown_say_it_too(differing: tuple[ReportData, Path, Page]) -> None:
+    _, folder, _ = differing
+    with open(folder / "table.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    mine = [row for row in rows if row["precision"] == "float16"]
+    assert {(row["comparable_group"], row["not_comparable_because"]) for row in mine} == {("a", WHY)}
+    text = (folder / "table.md").read_text(encoding="utf-8")
+    assert "| point | checkpoint | mark |" in text
+    assert f"a: not ranked with the unmarked rows: {WHY}" in text
+    assert re.search(r"^\| radd · confidence[^|]*\| tiny \| a n1 \|", text, re.MULTILINE)
+
+
+def test_notes_of_rows_are_footnotes(differing: tuple[ReportData, Path, Page]) -> None:
+    _, folder, page = differing
+    assert NOTE in page.visible()
+    assert "#generation-row-note-1" in page.attributes("href")
+    assert "n1: upstream code at another commit" in (folder / "table.md").read_text(encoding="utf-8")
+
+
+def test_engine_is_a_column_beside_the_name_where_there_are_two(
+    run: ReportData, differing: tuple[ReportData, Path, Page]
+) -> None:
+    def group_of_engine(data: ReportData) -> list[str]:
+        rows = rows_of(data.table)
+        return [c.group for c in generation_table(rows, metrics_of(data), Names(rows)).columns if c.name == "engine"]
+
+    assert group_of_engine(run) == ["settings"]
+    assert group_of_engine(differing[0]) == ["id"]
+    rows = rows_of(differing[0].table)
+    assert "| engine |" in markdown(generation_table(rows, metrics_of(differing[0]), Names(rows)))
+
+
+def test_likelihood_rows_of_two_engines_have_two_names() -> None:
+    base = {"model": "m", "kind": "likelihood", "estimator": "e", "checkpoint": "a", "seed": 0, "status": "done"}
+    rows = [{**base, "engine": "native"}, {**base, "engine": "upstream"}]
+    names = Names(rows)
+    assert [names.row(r) for r in rows] == ["m · e native", "m · e upstream"]
+
+
+def test_figures_below_the_source_are_said_to_be_wrong(run: ReportData, tmp_path: Path) -> None:
+    note = "below the entropy of the source, which no model can be: something is wrong (figures)"
+    theirs = (run.table["kind"] == "likelihood") & (run.table["model"] == "radd")
+    page, _ = written(with_table(run, notes=[[note] if it else [] for it in theirs]), tmp_path)
+    assert "radd · dce: below the entropy of the source" in page.visible()
+    assert note in page.visible()
+
+
+def test_data_section_shows_the_facts_that_are_known(page: Page) -> None:
+    facts = [text for tag, text in page.texts if tag == "dt"]
+    assert "cut without regard to sentences" in page.visible()
+    assert "windowing" in facts
+    assert "licence" not in facts[: facts.index("windowing")], "unknown facts are left out"
+
+
 # --- hostile and odd input -------------------------------------------------------------------------------------------
 
 EVIL = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> $a_b$ & \u2028"
@@ -301,6 +449,9 @@ def test_hostile_text_stays_text(run: ReportData, tmp_path: Path) -> None:
     table = run.table.assign(notes=[[EVIL]] * len(run.table), engine=EVIL)
     table["model"] = table["model"].replace({"radd": EVIL})
     table["message"] = EVIL
+    table.loc[:2, "precision"] = EVIL
+    table = comparable.annotate(table)
+    assert EVIL in table.loc[0, "not_comparable_because"]
     data = dataclasses.replace(
         run,
         table=table,
@@ -310,6 +461,7 @@ def test_hostile_text_stays_text(run: ReportData, tmp_path: Path) -> None:
         cards={EVIL: {"title": EVIL, "caveats": [EVIL]}},
         environment={EVIL: {EVIL: BROKEN}},
         notes=[EVIL],
+        benchmark={"name": EVIL, EVIL: [EVIL, {"a": EVIL}]},
     )
     page, text = written(data, tmp_path)
     plain, _ = written(run, tmp_path / "plain")

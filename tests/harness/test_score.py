@@ -26,7 +26,7 @@ METRICS = ["gen_ppl", "unigram_entropy", "distinct_1", "bleu"]
 
 def make_point(fingerprint: str, **changes: Any) -> dict[str, Any]:
     point = {
-        "fingerprint": fingerprint, "job": "j", "model": "m", "benchmark": "b", "kind": "generate",
+        "fingerprint": fingerprint, "job": "j", "model": "m", "engine": "native", "benchmark": "b", "kind": "generate",
         "task": "unconditional", "scheduler": "s", "steps": 4, "estimator": None, "seed": 0, "samples": 4,
     }  # fmt: skip
     return {**point, **changes}

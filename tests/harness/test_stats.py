@@ -52,6 +52,16 @@ def test_ratio_leaves_out_resamples_of_nothing() -> None:
     assert stats.bootstrap_ratio([0.0, 0.0], [0.0, 0.0]) == stats.UNKNOWN
 
 
+def test_several_ratios_share_their_resamples() -> None:
+    above, once, twice = [1.0, 4.0, 2.0, 9.0], [1.0, 2.0, 2.0, 3.0], [2.0, 4.0, 4.0, 6.0]
+    first, second = stats.bootstrap_ratios(above, [once, twice])
+    assert first == stats.bootstrap_ratio(above, once)
+    assert second == pytest.approx([value / 2 for value in first if value is not None])
+    assert stats.bootstrap_ratios([1.0], [[1.0], [2.0]]) == [stats.UNKNOWN, stats.UNKNOWN]
+    with pytest.raises(ValueError, match="4 numerators for 1"):
+        stats.bootstrap_ratios(above, [once, [1.0]])
+
+
 def test_ratio_refuses_unequal_lengths() -> None:
     with pytest.raises(ValueError, match="2 numerators for 1"):
         stats.bootstrap_ratio([1.0, 2.0], [1.0])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -100,3 +101,82 @@ def test_the_newest_score_of_a_metric_wins(store):
         store.append_score(score | {"reason": None})
     found = table(store).iloc[0]
     assert (found["m"], found["m_low"], found["m_high"]) == (2.0, 0.5, 3.0)
+
+
+def likelihood_run(store, nats, facts=None, **changes):
+    """A finished likelihood point with these nats of texts of 10 words, 50 characters and 60 bytes."""
+    if facts is not None:
+        (store.benchmark_data("toy") / "benchmark.json").write_text(json.dumps(facts))
+    point = make_point(None, None, kind="likelihood", estimator="exact", task=None, samples=len(nats), options={})
+    point |= {"batch_size": len(nats), **changes}
+    sizes = {"standard_error": 0.0, "tokens": 12, "words": 10, "chars": 50, "bytes": 60, "nfe": 1}
+    figures = [{"index": i, "nats": value, **sizes} for i, value in enumerate(nats)]
+    line = batch(point, 0, 0, 1.0)
+    del line["samples"]
+    lines = [line | {"likelihoods": figures, "bound": "exact"}]
+    write(store, [point], lines, [row(point, warmup_seconds=None, notes=["said"])])
+    return table(store).iloc[0]
+
+
+def test_every_likelihood_figure_has_its_interval_from_the_same_resamples(store):
+    found = likelihood_run(store, [20.0, 22.0, 25.0, 19.0])
+    for name in ("bits_per_byte", "bits_per_char", "bits_per_token", "nats_per_token", "perplexity"):
+        assert found[f"{name}_low"] < found[name] < found[f"{name}_high"]
+    assert found["bits_per_char_low"] / found["bits_per_byte_low"] == pytest.approx(60 / 50)
+    assert found["bits_per_token_high"] / found["bits_per_byte_high"] == pytest.approx(60 / 12)
+    assert found["perplexity_high"] == pytest.approx(math.exp(found["nats_per_token_high"]))
+
+
+def test_one_text_has_no_interval(store):
+    found = likelihood_run(store, [20.0])
+    assert math.isnan(found["bits_per_char_low"] or math.nan)
+
+
+ENTROPY = {"tokens": "words", "entropy_rate_nats_per_token": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("nats", "facts", "marked"),
+    [
+        ([15.0, 16.0, 15.5, 15.2] * 8, ENTROPY, True),
+        ([15.0, 25.0, 12.0, 26.0] * 8, ENTROPY, False),  # below on average, but not by more than the interval
+        ([21.0, 22.0, 21.5, 21.2] * 8, ENTROPY, False),
+        ([15.0, 16.0, 15.5, 15.2], ENTROPY, False),  # too few texts to call anything wrong
+        ([15.0], ENTROPY, False),
+        ([15.0, 16.0, 15.5, 15.2] * 8, {"tokens": "words"}, False),
+        ([15.0, 16.0, 15.5, 15.2] * 8, None, False),
+        ([15.0, 16.0, 15.5, 15.2] * 8, {"tokens": "text8", "entropy_rate_nats_per_token": 0.2}, False),  # 50 characters
+    ],
+)
+def test_a_figure_below_the_entropy_of_the_source_is_marked(store, nats, facts, marked):
+    """Counted in the source's own unit, words here, not in the model's tokens."""
+    notes = likelihood_run(store, nats, facts)["notes"]
+    assert notes[0] == "said"
+    assert any("below the entropy of the source" in note for note in notes) == marked
+
+
+def test_settings_of_a_score_and_the_machine_are_in_the_row(store):
+    point = make_point(samples=4)
+    session = {"session": "s", "load_seconds": 3.0, "parameters": 7}
+    session["environment"] = {"cpu": "C", "gpu": None, "threads": 2}
+    write(store, [point], [batch(point, 0, 4, 1.0)], [row(point)], [session])
+    score = {"point": point["fingerprint"], "metric": "m", "version": 3, "settings": {"judge": "j"}, "reason": None}
+    store.append_score(score | {"value": 1.0, "low": None, "high": None})
+    found = table(store).iloc[0]
+    assert found["m_settings"] == {"version": 3, "judge": "j"}
+    assert (found["machine"], found["threads"]) == ("C", 2)
+
+
+def test_rows_that_differ_are_marked_with_the_reason(store):
+    points = [make_point(seed=i, precision="float64") for i in range(2)]
+    points.append(make_point(seed=2, precision="float16"))
+    lines = [batch(point, i, 4, 1.0) for point in points for i in range(3)]
+    write(store, points, lines, [row(point) for point in points])
+    frame = table(store)
+    assert list(frame["comparable_group"]) == ["main", "main", "a"]
+    assert frame.loc[2, "not_comparable_because"] == "sampling precision float16, others float64"
+
+
+def test_notes_of_the_plan_stand_in_rows_that_have_not_run(store):
+    write(store, [make_point(samples=4, notes=["fewer texts"])])
+    assert table(store).loc[0, "notes"] == ["fewer texts"]
