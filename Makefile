@@ -16,6 +16,10 @@ SETTINGS := $(if $(MODEL),'model=$(MODEL)') $(if $(STEPS),'steps=$(STEPS)') $(if
   $(if $(RUN),'run=$(RUN)') $(if $(ENGINE),'engine=$(ENGINE)') $(if $(BENCHMARK_PATH),'benchmark.path=$(BENCHMARK_PATH)') \
   $(UPSTREAM_SETTINGS) $(OVERRIDES)
 
+# What also runs inside old images.
+OLD_PYTHON := adapters/__init__.py $(addprefix adapters/,base.py texts.py tokenizers.py upstream.py parity.py */upstream.py */recording.py) \
+  harness/__init__.py harness/worker
+
 # Settings of `make parity`; RECORD=1 writes the goldens too.
 PARITY_SETTINGS := $(if $(CHECKPOINT),'checkpoint=$(CHECKPOINT)') $(if $(DEVICE),'device=$(DEVICE)') \
   $(UPSTREAM_SETTINGS) $(OVERRIDES) $(if $(RECORD),--record)
@@ -34,6 +38,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/vermin --quiet --no-tips --eval-annotations --violations -t=3.8- $(OLD_PYTHON)
 
 format: $(READY)
 	$(BIN)/ruff format .

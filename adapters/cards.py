@@ -38,6 +38,7 @@ class SchedulerCard:
         family: False for a sampler that only this model has.
         precision: arithmetic of the categorical draws: the name of the option that holds it, or the arithmetic itself;
             None where nothing is drawn.
+        held_out: whether each sample is a held-out window, so that there are no more samples than windows.
     """
 
     name: str
@@ -49,6 +50,7 @@ class SchedulerCard:
     default: bool = False
     family: bool = True
     precision: str | None = None
+    held_out: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from adapters.cards import all_cards, get_card
-from harness import comparable, provenance
 from harness import doctor as machine
+from harness import provenance
 from harness.benchmarks import DEFAULT_COUNTS, Benchmark, BenchmarkData, all_benchmarks, get_benchmark, prepare
 from harness.config import BenchConfig, ReportConfig, ScoreConfig, build, folder
 from harness.errors import UserError
@@ -20,22 +19,9 @@ from harness.metrics import get_metric
 from harness.plan import make_plan, run_name, threads
 from harness.progress import Progress
 from harness.store import RunStore
+from harness.summary import HEADLINE_METRICS, print_summary
 from harness.table import table
 from harness.worker.jsonl import DISK_FULL
-
-SUMMARY_COLUMNS = ["model", "scheduler", "steps", "status", "nfe_mean", "seconds_per_sequence", "tokens_per_second"]
-#: How many of a benchmark's own metrics the printed table shows; the report shows all.
-HEADLINE_METRICS = 5
-LIKELIHOOD_COLUMNS = [
-    "model",
-    "estimator",
-    "bound",
-    "status",
-    "bits_per_token",
-    "bits_per_byte",
-    "perplexity",
-    "standard_error",
-]
 
 
 def bench(words: list[str]) -> int:
@@ -53,7 +39,7 @@ def bench(words: list[str]) -> int:
         scored = _score_or_say(store, config)
         page = _report(store, folder(config.reports))
     wanted = benchmark.metrics[:HEADLINE_METRICS] if config.metrics == ["default"] else config.metrics
-    _print_summary(table(store), wanted)
+    print_summary(table(store), wanted)
     print(f"\nreport: {page}")
     return _exit_code(outcome) or int(not scored)
 
@@ -233,25 +219,3 @@ def doctor() -> int:
         mark = {True: "ok", False: "MISSING", None: "note"}[finding.ok]
         print(f"{mark:<8} {finding.subject:<12} {finding.text}")
     return int(any(finding.ok is False for finding in findings))
-
-
-def _print_summary(frame: pd.DataFrame, metrics: Sequence[str]) -> None:
-    """The table a person reads after a run: generation with its main metrics, then likelihood."""
-    marks = comparable.marks(frame)
-    frame = frame.assign(mark=marks.rows)
-    mark = ["mark"] if marks.lines else []
-    generated = frame[frame["kind"] == "generate"]
-    engine = ["engine"] if frame["engine"].nunique() > 1 else []
-    if len(generated):
-        columns = SUMMARY_COLUMNS[:1] + engine + SUMMARY_COLUMNS[1:]
-        print(_plain(generated[columns + [name for name in metrics if name in frame.columns] + mark]))
-    scored = frame[frame["kind"] == "likelihood"]
-    if len(scored):
-        columns = LIKELIHOOD_COLUMNS[:1] + engine + LIKELIHOOD_COLUMNS[1:] + mark
-        print("\n" + _plain(scored.reindex(columns=columns)))
-    if marks.lines:
-        print("\n" + "\n".join(marks.lines))
-
-
-def _plain(frame: pd.DataFrame) -> str:
-    return frame.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.4g}")

@@ -147,11 +147,16 @@ class PointBuilder:
                         base = self._base("generate")
                         base |= {"task": task, "scheduler": scheduler.name, "steps": steps, "seed": seed}
                         wanted = self.benchmark.count("samples", self.config.samples)
-                        base["samples"] = wanted if task == "unconditional" else self._at_most(wanted, "prompts")
+                        base["samples"] = self._sample_count(wanted, task, scheduler)
                         base["options"] = self._options(scheduler)
                         base["precision"] = self._precision(scheduler, base["options"])
                         base |= self._warm_up(scheduler, steps)
                         yield self._sealed(base, self._shortage(wanted, base["samples"], task))
+
+    def _sample_count(self, wanted: int, task: str, scheduler: SchedulerCard) -> int:
+        if task != "unconditional":
+            return self._at_most(wanted, "prompts")
+        return self._at_most(wanted, "windows") if scheduler.held_out else wanted
 
     def _warm_up(self, scheduler: SchedulerCard, steps: int) -> Record:
         """A warm-up call: the point's own batch with few steps, or one sequence where the steps are fixed."""
@@ -188,8 +193,9 @@ class PointBuilder:
         return self.card.name if self.engine == "native" else f"the authors' code of {self.card.name}"
 
     def _at_most(self, wanted: int, what: str) -> int:
-        """`wanted`, or as many of the benchmark's prompts or references as there are."""
-        return wanted if self.data is None else min(wanted, int(getattr(self.data, what)))
+        """`wanted`, or as many prompts, references or windows as the benchmark has; 1 where it has none, so that the row
+        can say so."""
+        return wanted if self.data is None else min(wanted, max(1, int(getattr(self.data, what))))
 
     def _shortage(self, wanted: int, given: int, use: str) -> list[str]:
         """A remark where the held-out part has fewer texts than were asked for; it stands in the row and on screen."""

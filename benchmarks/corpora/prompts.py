@@ -1,4 +1,7 @@
-"""Data of prompt benchmarks: prefixes to continue, with no true continuation and no held-out text beside them."""
+"""Data of prompt benchmarks: prefixes to continue, with no true continuation and no held-out text beside them.
+
+The controls that count (unigram, ...) need a text of the same kind, and the whole contexts are the only one there is.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,13 @@ def build(request: SourceRequest) -> Source:
     keep = request.options["prompt_characters"]
     found = list(find_files(corpus, context, request.path))
     raw = [text for file in found for text in documents(file.path, corpus, corpus.splits[context])]
-    prompts = [_last(text8(text) if as_text8 else text, keep) for text in raw]
+    contexts = [text8(text) if as_text8 else text for text in raw]
+    prompts = [_last(context, keep) for context in contexts]
     left = [prompt for prompt in prompts if prompt.strip()]
     if not left:
         raise UserError(f"benchmark {request.name}: no prompt is left of {len(raw)} in {found[0].path.name}.")
     return Source(
-        train="",
+        train=(" " if as_text8 else "\n").join(contexts),
         heldout="",
         references=[],
         data=[],
@@ -48,8 +52,8 @@ def build(request: SourceRequest) -> Source:
             "prompt_rule": f"the last {keep} characters of each context" if keep else "each context whole",
             "windowing": "one context a prompt; there is no true continuation, so no references and no likelihood",
             "source": [file.fact() for file in found],
-            "train": "none",
-            "train_note": "prompts have no training text",
+            "train": f"the {len(contexts)} contexts themselves",
+            "train_note": "counted on the whole contexts themselves: there is no training text beside the prompts",
             "remarks": list(corpus.remarks),
             "data_notes": not_pinned(found),
         },

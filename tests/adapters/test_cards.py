@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,9 +11,16 @@ import pytest
 from adapters import cards
 from adapters.base import TASKS
 from harness.errors import UserError
+from harness.upstream import find_checkout
 
 ROOT = Path(__file__).parents[2]
-OLD_IMAGES = [ROOT / "adapters" / "base.py", *sorted((ROOT / "harness" / "worker").glob("*.py"))]
+SHARED = ("base", "parity", "texts", "tokenizers", "upstream")
+OLD_IMAGES = [
+    *(ROOT / "adapters" / f"{name}.py" for name in SHARED),
+    *sorted((ROOT / "adapters").glob("*/upstream.py")),
+    *sorted((ROOT / "harness" / "worker").glob("*.py")),
+]
+WITH_UPSTREAM = sorted(name for name, card in cards.all_cards().items() if "upstream" in card.engines)
 
 
 @pytest.fixture
@@ -63,6 +71,40 @@ def test_every_scheduler_of_a_card_exists_in_the_code(name):
     assert set(card.estimators) == set(adapter.ESTIMATORS)
 
 
-@pytest.mark.parametrize("path", OLD_IMAGES, ids=lambda path: path.name)
+def test_models_with_code_of_their_authors():
+    assert WITH_UPSTREAM == ["nanodd", "radd"]
+    assert cards.get_card("gpt2").engines == ("native",)
+
+
+@pytest.mark.parametrize("name", WITH_UPSTREAM)
+def test_what_a_card_says_of_the_authors_code(name):
+    card = cards.get_card(name)
+    own = card.upstream
+    assert len(bytes.fromhex(own.commit)) == 20
+    assert own.files
+    assert all(len(bytes.fromhex(digest)) == 32 for digest in own.files.values())
+    assert not any(Path(file).is_absolute() or ".." in Path(file).parts for file in own.files)
+    assert set(own.options) <= set(own.schedulers)
+    offer = card.offer("upstream")
+    assert tuple(offer.schedulers) == own.schedulers
+    assert tuple(offer.estimators) == own.estimators
+    assert set(offer.tasks) <= set(card.tasks)
+    assert [scheduler.name for scheduler in offer.schedulers.values() if scheduler.default] == [own.schedulers[0]]
+    assert callable(importlib.import_module(offer.module).load)
+    assert card.offer("native").schedulers == card.schedulers
+
+
+@pytest.mark.parametrize("name", WITH_UPSTREAM)
+def test_the_digests_of_a_card_are_those_of_the_authors_files(name):
+    """Every file of a checkout at the pinned commit, and so that `find_checkout` has nothing to remark."""
+    folder = os.environ.get("TDBENCH_UPSTREAM")
+    if not folder:
+        pytest.skip("TDBENCH_UPSTREAM names no folder that holds checkouts of the authors' code")
+    settings = SimpleNamespace(upstream_path=None, upstream_folder=folder)
+    notes = find_checkout(cards.get_card(name), settings).notes
+    assert not [note for note in notes if "it is no git checkout; the files we import are those of commit" not in note]
+
+
+@pytest.mark.parametrize("path", OLD_IMAGES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_what_runs_in_old_images_keeps_to_python_3_8(path):
     ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))

@@ -349,7 +349,10 @@ def test_prompts_are_those_of_the_context(tmp_path: Path) -> None:
     assert ask("owt_prompts", tmp_path, context=25).prompts == ["short one", "another"]
     got = ask("owt_prompts", tmp_path, samples=3)
     assert got.prompts == ["a longer one 0", "a longer one 1", "a longer one 2"]
-    assert (got.references, got.data, got.train) == ([], [], "")
+    assert (got.references, got.data) == ([], [])
+    # The controls have nothing else to count in.
+    assert got.train.split("\n") == [f"a longer one {i}" for i in range(5)]
+    assert "contexts themselves" in got.facts["train_note"]
     assert got.facts["prompts_available"] == 5
     with pytest.raises(UserError, match=r"no prompts of 100 tokens: looked for owt_eval_input_ctx100\.jsonl"):
         ask("owt_prompts", tmp_path, context=100)

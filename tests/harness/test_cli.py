@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from adapters import cards
-from harness import commands, upstream
+from harness import commands, summary, upstream
 from harness import plan as planning
 from harness import points as building
 from harness.cli import main
@@ -207,11 +207,21 @@ def test_both_engines_in_one_run(shaky_with_upstream, places, capsys):
 
 
 def test_the_engine_is_not_shown_where_there_is_one(capsys):
-    row = dict.fromkeys([*commands.SUMMARY_COLUMNS, "engine"], "x") | {"kind": "generate"}
-    commands._print_summary(pd.DataFrame([row, row]), [])
+    row = dict.fromkeys([*summary.GENERATION_COLUMNS, "engine"], "x") | {"kind": "generate"}
+    summary.print_summary(pd.DataFrame([row, row]), [])
     assert "engine" not in capsys.readouterr().out
-    commands._print_summary(pd.DataFrame([row, {**row, "engine": "upstream"}]), [])
+    summary.print_summary(pd.DataFrame([row, {**row, "engine": "upstream"}]), [])
     assert capsys.readouterr().out.split()[:3] == ["model", "engine", "scheduler"]
+
+
+def test_likelihoods_are_printed_with_their_intervals(capsys):
+    row = {"model": "m", "kind": "likelihood", "engine": "native", "bits_per_byte": 2.6672}
+    known = {**row, "bits_per_byte_low": 2.611, "bits_per_byte_high": 2.7223}
+    summary.print_summary(pd.DataFrame([known, row]), [])
+    lines = capsys.readouterr().out.splitlines()
+    assert "2.667 [2.611, 2.722]" in lines[-2]
+    assert "2.667" in lines[-1]
+    assert "[" not in lines[-1]
 
 
 @pytest.mark.slow

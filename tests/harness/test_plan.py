@@ -242,6 +242,40 @@ def test_too_few_prompts_or_texts_are_said_in_the_row(tmp_path):
     assert set(plan.notes) == {note for _, notes in said.values() for note in notes}
 
 
+@pytest.mark.parametrize(("windows", "samples"), [(9, 4), (3, 3), (0, 1)])
+def test_real_text_is_served_as_far_as_it_goes(tmp_path, windows, samples):
+    """Rows of real text hold as many windows as there are; with none at all the row is there to say so."""
+    data = BenchmarkData(tmp_path, "0" * 64, references=5, prompts=5, windows=windows, facts={"tokenizer": "folder"})
+    settings = {"model": ["gpt2"], "likelihood": "none", "samples": 4, "device": "cpu"}
+    plan = planning.make_plan(BenchConfig(controls=["data", "shuffled", "unigram"], **settings), data)
+    found = {p["model"]: (p["samples"], bool(p["notes"])) for p in plan.points}
+    limited = (samples, samples < 4)
+    assert found == {"gpt2": (4, False), "data": limited, "shuffled": limited, "unigram": (4, False)}
+
+
+def test_an_unnamed_task_is_the_benchmarks_own():
+    settings = {"model": ["radd"], "controls": [], "likelihood": "none", "schedulers": ["ancestral"], "device": "cpu"}
+    assert [p["task"] for p in points(**settings, steps=4)] == ["unconditional"]
+    assert [p["task"] for p in points(**settings, steps=4, benchmark="owt_prompts")] == ["prefix"]
+
+
+def test_counts_are_the_users_then_the_benchmarks():
+    settings = {"model": ["radd"], "controls": [], "schedulers": ["ancestral"], "steps": 4, "device": "cpu"}
+    settings["likelihood"] = "default"
+    counts = {name: {p["kind"]: p["samples"] for p in points(**settings, benchmark=name)} for name in ("toy", "text8")}
+    assert counts["toy"] == {"generate": 256, "likelihood": 128}
+    assert counts["text8"] == {"generate": 1000, "likelihood": 1000}
+    assert [p["samples"] for p in points(**settings, samples=7, likelihood_samples=3)] == [7, 3]
+
+
+def test_a_folder_of_the_users_may_hold_a_model_of_another_step_count(tmp_path):
+    (tmp_path / "ckpt.pt").write_bytes(b"weights")
+    settings = {"model": ["nanodd"], "controls": [], "likelihood": "none", "schedulers": ["nanodd_d3pm"]}
+    settings |= {"checkpoint": str(tmp_path), "tokenizer": "text8", "device": "cpu"}
+    assert [p["steps"] for p in points(**settings)] == [1000]
+    assert [p["steps"] for p in points(**settings, steps=12)] == [12]
+
+
 def test_an_empty_checkpoint_folder(tmp_path):
     with pytest.raises(UserError, match="is empty"):
         points(checkpoint=str(tmp_path))
