@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import platform
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -56,7 +57,8 @@ def import_modules(
         the modules by name.
 
     Raises:
-        AdapterError: for a checkout that lacks a module, or a package that is not installed.
+        AdapterError: for a checkout that lacks a module, a package that is not installed, or a Python or torch that
+            their code was not written for.
     """
     if not checkout.is_dir():
         raise AdapterError(f"checkout {checkout} of the authors' code of {model} does not exist.")
@@ -74,6 +76,13 @@ def import_modules(
         return {name: importlib.import_module(name) for name in names}
     except ImportError as error:
         raise _import_problem(error, checkout, own, names, model, packages) from error
+    except (SyntaxError, TypeError, AttributeError, NameError) as error:
+        # What code written for a newer Python or another torch raises while it is read.
+        reason = " ".join(str(error).split())
+        raise AdapterError(
+            f"the authors' code of {model} cannot be imported in Python {platform.python_version()} with torch "
+            f"{torch.__version__} ({type(error).__name__}: {reason}): use the image containers/{model}."
+        ) from error
     finally:
         sys.dont_write_bytecode = writes
         sys.path.remove(str(checkout))

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from adapters.parity import Case, Difference, Recording
 
 EXIT_APART = 1
+#: Sampler steps of the timed run where neither the user nor the sampler says.
+TIMED_STEPS = 32
 KINDS = ("network", "step", "loss", "sample")
 ENGINES = ("upstream", "native")
 HEADER = ("case", "compared", "difference", "tolerance", "verdict")
@@ -51,7 +53,7 @@ class ParityConfig:
     dtype: str = option("float32", f"network arithmetic: {', '.join(DTYPES)}")
     threads: int = option(1, "CPU threads of each engine")
     rounds: int = option(3, "timed runs of each engine, in turn, each in a process of its own; 0: no timing")
-    steps: int = option(32, "sampler steps of the timed run, where the scheduler takes any number")
+    steps: Any = option(None, "sampler steps of the timed run; empty: 32, or what the authors' sampler always makes")
     batch_size: int = option(4, "sequences of the timed runs")
     length: Any = option(None, "tokens per sequence of the timed runs; empty: what the checkpoint was made for")
     draws: int = option(16, "Monte-Carlo draws a text of the timed likelihood")
@@ -62,10 +64,11 @@ class ParityConfig:
         for kind in self.kinds:
             if kind not in KINDS:
                 raise unknown("kind", str(kind), KINDS)
-        for name in ("threads", "steps", "batch_size", "draws"):
+        for name in ("threads", "batch_size", "draws"):
             positive(name, getattr(self, name))
-        if self.length is not None:
-            positive("length", self.length)
+        for name in ("steps", "length"):
+            if getattr(self, name) is not None:
+                positive(name, getattr(self, name))
         for name in ("rounds", "seed"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} must be 0 or more, got '{getattr(self, name)}'.")
@@ -217,8 +220,10 @@ class _Comparison:
         config = self.config
         offer = self.card.offer("upstream")
         scheduler = next(iter(offer.schedulers.values()))
-        steps = config.steps if scheduler.steps == "any" else int(self.checkpoint.max_steps or config.steps)
         free = scheduler.steps == "any"
+        usual = TIMED_STEPS if free else self.checkpoint.usual_steps or TIMED_STEPS
+        # A folder of the user's may hold a model of another fixed count, which the user names.
+        steps = config.steps if config.steps and (free or self.checkpoint.max_steps is None) else usual
         return {
             "scheduler": scheduler.name,
             "options": scheduler.options,

@@ -193,7 +193,7 @@ class PointBuilder:
         return self.card.name if self.engine == "native" else f"the authors' code of {self.card.name}"
 
     def _at_most(self, wanted: int, what: str) -> int:
-        """`wanted`, or as many prompts, references or windows as the benchmark has; 1 where it has none, so that the row
+        """`wanted`, or as many prompts, references or windows as there are; 1 where there are none, so that the row
         can say so."""
         return wanted if self.data is None else min(wanted, max(1, int(getattr(self.data, what))))
 

@@ -51,6 +51,11 @@ def test_shims_are_there_for_the_import_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "says"),
     [
+        (
+            "class A: pass\nA[int]",
+            r"thing cannot be imported in Python 3\.\d+\.\d+ with torch .*TypeError.*use the image containers",
+        ),
+        ("def broken(:", r"cannot be imported in Python .*SyntaxError"),
         ("import no_such.part", r"the authors' code of thing needs the package 'no_such', which is not installed: "),
         ("from torch import no_such_name", "needs another version of the package 'torch' .*no_such_name"),
         ("import other", "is not the authors' code of thing at the pinned commit"),
