@@ -45,7 +45,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 perf: $(READY)
-	$(BIN)/python -m harness.perf
+	@$(BIN)/python -m harness.perf $(strip $(UPSTREAM_SETTINGS))
 
 # What CI runs of the sweep: every stage, small.
 smoke: $(READY)

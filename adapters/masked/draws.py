@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,18 +67,46 @@ def probabilities(logits: Tensor, options: DrawOptions) -> Tensor:
 
 
 def _nucleus(probs: Tensor, top_p: float) -> Tensor:
-    ranked, order = probs.sort(dim=-1, descending=True, stable=True)
+    ranked = falling_values(probs)
     before = ranked.cumsum(dim=-1) - ranked
-    kept = torch.where(before < top_p, ranked, 0.0)
-    kept = kept / kept.sum(dim=-1, keepdim=True)
-    return torch.zeros_like(probs).scatter(-1, order, kept)
+    kept = keep_largest(probs, ranked, (before < top_p).sum(-1, keepdim=True))
+    return kept / kept.sum(dim=-1, keepdim=True)
+
+
+def falling_values(probs: Tensor) -> Tensor:
+    """Each row of [N, V] sorted from the largest down, without the order, which is what takes the time: on a CPU torch
+    needs some 30 times as long for both as numpy for the values."""
+    if probs.device.type != "cpu":
+        return probs.sort(dim=-1, descending=True).values
+    known = probs if probs.dtype == torch.float64 else probs.float()
+    return torch.from_numpy(np.sort(known.numpy(), axis=-1)).flip(-1).to(probs.dtype)
+
+
+def keep_largest(probs: Tensor, ranked: Tensor, count: Tensor, stable: bool = True) -> Tensor:
+    """Rows [N, V] with all but the `count` [N, 1] largest set to 0.
+
+    Args:
+        probs: [N, V].
+        ranked: `falling_values(probs)`.
+        count: int64, at least 1.
+        stable: which of equal ones are kept where not all are: the first, or those that torch's unstable sort puts
+            first. Only rows with such a tie are sorted with their order.
+    """
+    kept = probs >= ranked.gather(-1, count - 1)
+    tied = (kept.sum(-1, keepdim=True) > count).flatten().nonzero().squeeze(-1)
+    if len(tied):
+        order = probs[tied].sort(dim=-1, descending=True, stable=stable).indices
+        within = torch.arange(order.shape[-1], device=order.device) < count[tied]
+        kept[tied] = torch.zeros_like(within).scatter(-1, order, within)
+    return probs.masked_fill(~kept, 0)
 
 
 def draw(probs: Tensor, generator: torch.Generator) -> Tensor:
     """One token [N] a row of probabilities [N, V]: inverse CDF in float64, a Gumbel race in any other dtype."""
     if probs.dtype != torch.float64:
         noise = torch.rand(probs.shape, generator=generator, device=probs.device, dtype=probs.dtype)
-        return (probs / (1e-10 - (noise + 1e-10).log())).argmax(dim=-1)
+        gumbel = noise.add_(1e-10).log_().neg_().add_(1e-10)
+        return torch.div(probs, gumbel, out=gumbel).argmax(dim=-1)
     cdf = probs.cumsum(dim=-1)
     total = cdf[..., -1:]
     u = torch.rand(total.shape, generator=generator, device=probs.device, dtype=torch.float64) * total

@@ -48,16 +48,26 @@ def masked_nll(denoiser: Denoiser, tokens: Tensor, mask: Tensor, t: Tensor) -> T
     """
     noisy = tokens.masked_fill(mask, denoiser.mask_id)
     rows = torch.arange(tokens.shape[0], device=tokens.device)
-    features = denoiser.features(noisy, rows, t)[mask]
-    wanted = tokens[mask]
-    blocks = [
-        torch.nn.functional.cross_entropy(denoiser.logits(block).double(), target, reduction="none")
-        for block, target in zip(
-            features.split(denoiser.block_rows()), wanted.split(denoiser.block_rows()), strict=True
-        )
-    ]
-    losses = torch.cat(blocks) if blocks else torch.zeros(0, dtype=torch.float64, device=tokens.device)
+    losses = token_nll(denoiser, denoiser.features(noisy, rows, t)[mask], tokens[mask])
     return torch.zeros(mask.shape, dtype=torch.float64, device=tokens.device).masked_scatter(mask, losses).sum(-1)
+
+
+def token_nll(denoiser: Denoiser, features: Tensor, tokens: Tensor) -> Tensor:
+    """-log p(token) at each position, the mask being no candidate.
+
+    Args:
+        features: [N, D] of the positions to score.
+        tokens: their clean ids [N].
+
+    Returns:
+        [N] float64 nats. Exponentials are taken in the dtype of the logits and summed in float64.
+    """
+    nats = torch.empty(len(tokens), dtype=torch.float64, device=tokens.device)
+    for rows, logits in denoiser.logits(features):
+        peak = logits.amax(-1, keepdim=True)
+        behind = (peak.double() - logits.gather(-1, tokens[rows, None]).double()).squeeze(-1)
+        nats[rows] = logits.sub_(peak).exp_().sum(-1, dtype=torch.float64).log() + behind
+    return nats
 
 
 def lambda_dce(denoiser: Denoiser, tokens: Tensor, level: Tensor, mask: Tensor) -> Tensor:

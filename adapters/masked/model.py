@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,13 +17,13 @@ from adapters.base import (
     LikelihoodResult,
     Model,
     NotAvailable,
-    TextLikelihood,
     traced_steps,
 )
 from adapters.masked.denoiser import Denoiser, seeded
 from adapters.masked.draws import DrawOptions
 from adapters.masked.likelihood import Estimator
 from adapters.masked.samplers import SCHEDULERS, OnStep, Sampling, Scheduler
+from adapters.texts import WindowSums, decode_rows, prompt_rows, windows_of
 from adapters.tokenizers import Tokenizer
 
 #: Monte-Carlo draws a text where the request names none.
@@ -94,7 +92,7 @@ class MaskedModel(Model):
     @torch.inference_mode()
     def generate(self, request: GenerateRequest) -> GenerateResult:
         self.check(request)
-        tokens = self._start(request)
+        tokens = prompt_rows(request, self.tokenizer, self.denoiser.mask_id).to(self.denoiser.device)
         given = (tokens != self.denoiser.mask_id).sum(-1)
         self.denoiser.counted.reset(request.count)
         states: list[list[str]] = []
@@ -102,40 +100,22 @@ class MaskedModel(Model):
         generator = seeded(request.seed, self.denoiser.device)
         sampling = Sampling(request.steps, generator, request.options, self._tracer(request, states))
         tokens = sampler(self.denoiser, tokens, sampling)
-        ids = tokens.tolist()
         return GenerateResult(
-            tokens=ids,
-            texts=self._decode(tokens),
+            tokens=tokens.tolist(),
+            texts=decode_rows(self.tokenizer, tokens),
             nfe=list(self.denoiser.counted.nfe),
             generated_tokens=(request.length - given).tolist(),
             trace=states,
         )
-
-    def _start(self, request: GenerateRequest) -> Tensor:
-        """Masks [B, L] with the prompts' tokens in place."""
-        tokens = torch.full((request.count, request.length), self.denoiser.mask_id, dtype=torch.int64)
-        for row, prompt in enumerate(request.prompts):
-            prefix, suffix = self.tokenizer.encode(prompt.prefix), self.tokenizer.encode(prompt.suffix)
-            if len(prefix) + len(suffix) >= request.length:
-                given = len(prefix) + len(suffix)
-                raise AdapterError(
-                    f"prompt {row} has {given} tokens, which leaves nothing to write in {request.length}"
-                )
-            tokens[row, : len(prefix)] = torch.tensor(prefix, dtype=torch.int64)
-            tokens[row, request.length - len(suffix) :] = torch.tensor(suffix, dtype=torch.int64)
-        return tokens.to(self.denoiser.device)
 
     def _tracer(self, request: GenerateRequest, states: list[list[str]]) -> OnStep:
         kept = traced_steps(request.steps) if request.trace else set()
 
         def on_step(step: int, tokens: Tensor) -> None:
             if step in kept:
-                states.append(self._decode(tokens))
+                states.append(decode_rows(self.tokenizer, tokens))
 
         return on_step
-
-    def _decode(self, tokens: Tensor) -> list[str]:
-        return [self.tokenizer.decode(ids) for ids in tokens.tolist()]
 
     @torch.inference_mode()
     def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
@@ -143,45 +123,12 @@ class MaskedModel(Model):
             raise NotAvailable("this model has no likelihood estimator")
         if request.estimator not in self.estimators:
             raise AdapterError(f"estimator '{request.estimator}' is not one of {', '.join(self.estimators)}")
-        windows = [(row, window) for row, text in enumerate(request.texts) for window in self._windows(text)]
-        totals = [_Total() for _ in request.texts]
+        sums = WindowSums(len(request.texts))
         generator = seeded(request.seed, self.denoiser.device)
         draws = int(request.options.get("draws", DEFAULT_DRAWS))
-        for length in sorted({len(window) for _, window in windows}):
-            # Windows of one length make one tensor: padding would be seen by a network without an attention mask.
-            rows = [row for row, window in windows if len(window) == length]
-            tokens = torch.tensor([window for _, window in windows if len(window) == length])
-            self.denoiser.counted.reset(len(rows))
+        for windows in windows_of(request.texts, self.tokenizer, self.max_length):
+            self.denoiser.counted.reset(len(windows.texts))
             estimator = self.estimators[request.estimator]
-            estimate = estimator(self.denoiser, tokens.to(self.denoiser.device), draws, generator)
-            errors = estimate.standard_error.tolist()
-            for row, nats, error, nfe in zip(
-                rows, estimate.nats.tolist(), errors, self.denoiser.counted.nfe, strict=True
-            ):
-                totals[row].add(nats, error, length, nfe)
-        return LikelihoodResult([total.figure() for total in totals], "upper_bound", [total.nfe for total in totals])
-
-    def _windows(self, text: str) -> list[list[int]]:
-        ids = self.tokenizer.encode(text)
-        size = self.max_length or max(len(ids), 1)
-        return [ids[i : i + size] for i in range(0, len(ids), size)]
-
-
-@dataclass
-class _Total:
-    """The sum over the windows of one text; their errors are independent."""
-
-    nats: float = 0.0
-    variance: float = 0.0
-    tokens: int = 0
-    nfe: int = 0
-
-    def add(self, nats: float, error: float, tokens: int, nfe: int) -> None:
-        self.nats += nats
-        self.variance += error**2
-        self.tokens += tokens
-        self.nfe += nfe
-
-    def figure(self) -> TextLikelihood:
-        error = None if math.isnan(self.variance) else math.sqrt(self.variance)
-        return TextLikelihood(self.nats, error, self.tokens)
+            estimate = estimator(self.denoiser, windows.tokens.to(self.denoiser.device), draws, generator)
+            sums.add(windows, estimate.nats.tolist(), estimate.standard_error.tolist(), self.denoiser.counted.nfe)
+        return sums.result("upper_bound")

@@ -192,8 +192,7 @@ def _propose(
     """
     ids, scores = [], []
     plain = DrawOptions(sampling_dtype=options.sampling_dtype)
-    for block in features.split(denoiser.block_rows()):
-        logits = denoiser.logits(block)
+    for _, logits in denoiser.logits(features):
         shaped = probabilities(logits, options)
         drawn = draw(shaped, generator)
         ids.append(drawn)
@@ -217,8 +216,7 @@ def reveal(denoiser: Denoiser, tokens: Tensor, chosen: Tensor, t: Tensor, sampli
         return tokens
     features = denoiser.features(tokens, rows, t.to(tokens.device).expand(tokens.shape[0])[rows])[chosen[rows]]
     draw_options = DrawOptions.of(sampling.options)
-    blocks = features.split(denoiser.block_rows())
-    ids = [draw(probabilities(denoiser.logits(block), draw_options), sampling.generator) for block in blocks]
+    ids = [draw(probabilities(logits, draw_options), sampling.generator) for _, logits in denoiser.logits(features)]
     return tokens.masked_scatter(chosen, torch.cat(ids))
 
 

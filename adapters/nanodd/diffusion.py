@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from adapters.masked.denoiser import Denoiser
-from adapters.masked.likelihood import Estimate, lambda_dce, low_discrepancy, summarise
+from adapters.masked.likelihood import Estimate, lambda_dce, low_discrepancy, summarise, token_nll
 
 #: What the authors add inside each logarithm (d3pm_absorbing.py, eps).
 EPS = 1e-20
@@ -82,15 +82,17 @@ def log_posterior(process: Absorbing, clean: Tensor, t: Tensor, noisy: Tensor) -
         [..., K] float32.
     """
     beta = process.betas[t + 1]
-    alpha_bar = process.alpha_bars[t][..., None]
+    alpha_bar = process.alpha_bars[t]
     absorbed = beta * (noisy == process.mask_id)
-    stay = torch.log((1 - beta) + absorbed + EPS)[..., None]
-    forward = torch.log(absorbed + EPS)[..., None].repeat_interleave(process.classes, dim=-1)
-    forward = forward.scatter(-1, noisy[..., None], stay)
-    to_mask = functional.one_hot(torch.tensor(process.mask_id, device=clean.device), process.classes)
-    marginal = clean * alpha_bar + (1 - alpha_bar) * to_mask
-    posterior = forward + torch.log(marginal + EPS)
-    return torch.where((t == 0)[..., None], torch.log(clean + EPS), posterior)
+    # log q(x_{t+1} | x_t) is one number for the class x_{t+1} itself and another for all the rest. At t = 0 it is left
+    # out, and what remains is the log of `clean`, because alpha_bar_0 is exactly 1.
+    held = torch.where(t == 0, 0.0, torch.log((1 - beta) + absorbed + EPS))[..., None]
+    moved = torch.where(t == 0, 0.0, torch.log(absorbed + EPS))[..., None]
+    marginal = clean * alpha_bar[..., None]
+    marginal[..., -1] += 1 - alpha_bar
+    posterior = torch.log(marginal.add_(EPS))
+    own = posterior.gather(-1, noisy[..., None]) + held
+    return (posterior + moved).scatter_(-1, noisy[..., None], own)
 
 
 def losses(process: Absorbing, logits: Tensor, tokens: Tensor, t: Tensor, noisy: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,23 +132,35 @@ def step_bound(kl: Tensor, ce: Tensor, t: Tensor, steps: int) -> Tensor:
     return mean_kl * (steps - 1) + ce[first].mean() if bool(first.any()) else mean_kl * steps
 
 
-def _term(denoiser: Denoiser, process: Absorbing, tokens: Tensor, t: Tensor, noisy: Tensor, which: int) -> Tensor:
-    """Sum over positions of one of `losses` (0: KL, 1: CE), [B] float64, from one evaluation a sequence."""
+def kl_of_nll(process: Absorbing, nll: Tensor, t: Tensor, masked: Tensor) -> Tensor:
+    """The KL of `losses` from -log p(x_0) alone, exact to about 1e-19 nats (what EPS adds beyond what is kept here).
+
+    A masked position becomes its clean token (with probability beta alpha_bar) or stays masked (1 - alpha_bar); the
+    latter costs nothing, as p and q have one normaliser. A position that is not masked keeps its token against a weight
+    of EPS for all other classes together, which shows where p(x_0) is itself that small.
+
+    Args:
+        nll: -log p(x_0) without the mask as a candidate, float64 [...].
+        t: int64 1..T-1, broadcast against `nll`.
+        masked: bool [...], whether x_{t+1} is the mask; where not it is x_0.
+
+    Returns:
+        nats, float64 [...].
+    """
+    beta, alpha_bar = process.betas[t + 1].double(), process.alpha_bars[t].double()
+    clean = alpha_bar * torch.exp(-nll) + EPS
+    revealed = beta * alpha_bar / (beta * alpha_bar + 1 - alpha_bar)
+    of_masked = revealed * torch.log(alpha_bar / clean)
+    others = EPS * (1 - alpha_bar * torch.exp(-nll))
+    of_kept = torch.log1p(others / ((1 - beta + EPS) * clean))
+    return torch.where(masked, of_masked, of_kept).relu()
+
+
+def _nll(denoiser: Denoiser, process: Absorbing, tokens: Tensor, t: Tensor, noisy: Tensor) -> Tensor:
+    """-log p(x_0) at every position [B, L] from one evaluation a sequence, float64."""
     rows = torch.arange(tokens.shape[0], device=tokens.device)
     features = denoiser.features(noisy, rows, (t + 1).double() / process.steps)
-    size = denoiser.block_rows()
-    pieces = []
-    for block, ids, time, state in zip(
-        features.flatten(0, 1).split(size),
-        tokens.flatten().split(size),
-        t[:, None].expand_as(tokens).flatten().split(size),
-        noisy.flatten().split(size),
-        strict=True,
-    ):
-        with denoiser.counted.timed():
-            logits = denoiser.network.head(block)
-        pieces.append(losses(process, logits, ids, time, state)[which].double())
-    return torch.cat(pieces).view_as(tokens).sum(-1)
+    return token_nll(denoiser, features.flatten(0, 1), tokens.flatten()).view_as(tokens)
 
 
 def d3pm(denoiser: Denoiser, tokens: Tensor, draws: int, generator: torch.Generator) -> Estimate:
@@ -166,17 +180,22 @@ def d3pm(denoiser: Denoiser, tokens: Tensor, draws: int, generator: torch.Genera
     """
     process = process_of(denoiser)
 
-    def one(t: Tensor, which: int) -> Tensor:
-        return _term(denoiser, process, tokens, t, corrupt(process, tokens, t + 1, generator), which)
+    def cross_entropy() -> Tensor:
+        t = torch.zeros(tokens.shape[0], dtype=torch.int64, device=tokens.device)
+        return _nll(denoiser, process, tokens, t, corrupt(process, tokens, t + 1, generator)).sum(-1)
 
-    zero = torch.zeros(tokens.shape[0], dtype=torch.int64, device=tokens.device)
+    def divergence(t: Tensor) -> Tensor:
+        noisy = corrupt(process, tokens, t + 1, generator)
+        nll = _nll(denoiser, process, tokens, t, noisy)
+        return kl_of_nll(process, nll, t[:, None], noisy == process.mask_id).sum(-1)
+
     count = max(1, draws // DRAWS_PER_RECONSTRUCTION)
-    reconstruction = summarise(torch.stack([one(zero, 1) for _ in range(count)], dim=1))
+    reconstruction = summarise(torch.stack([cross_entropy() for _ in range(count)], dim=1))
     if process.steps == 1:
         return reconstruction
     uniform = low_discrepancy(tokens.shape[0], draws, generator)
     times = torch.ceil(uniform * (process.steps - 1)).long().clamp(min=1)
-    kl = summarise(torch.stack([one(t, 0) for t in times.unbind(1)], dim=1) * (process.steps - 1))
+    kl = summarise(torch.stack([divergence(t) for t in times.unbind(1)], dim=1) * (process.steps - 1))
     return Estimate(kl.nats + reconstruction.nats, torch.hypot(kl.standard_error, reconstruction.standard_error))
 
 

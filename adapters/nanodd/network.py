@@ -111,21 +111,22 @@ class RotaryAngles(nn.Module):
         self.register_buffer("inv_freq", rotary_frequencies(head_width))
 
     def forward(self, length: int) -> tuple[Tensor, Tensor]:
-        """Cosines and sines [L, d], float32."""
+        """Cosines and sines [L, 1, 1, d], float32; the sines of the first half are negative, as `rotate` wants them."""
         position = torch.arange(length, device=self.inv_freq.device, dtype=torch.float32)
-        angle = torch.outer(position, self.inv_freq).repeat(1, 2)
-        return angle.cos(), angle.sin()
+        angle = torch.outer(position, self.inv_freq)[:, None, None]
+        cos, sin = angle.cos(), angle.sin()
+        return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def rotary_frequencies(head_width: int) -> Tensor:
     """10000^(-2i/d) for i < d/2, float32 [d/2]."""
-    return 1.0 / (MAX_PERIOD ** (torch.arange(0, head_width, 2).float() / head_width))
+    # On the CPU for the same reason as `_embedding`.
+    return 1.0 / (MAX_PERIOD ** (torch.arange(0, head_width, 2, device="cpu").float() / head_width))
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate [..., L, d] by the angles of `RotaryAngles`, in the dtype of `x`."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos.to(x.dtype) + torch.cat((-second, first), dim=-1) * sin.to(x.dtype)
+    """Rotate [B, L, ., ., d] by the angles of `RotaryAngles`, in the dtype of `x`: pairs are d / 2 apart."""
+    return (x * cos.to(x.dtype)).add_(x.roll(x.shape[-1] // 2, dims=-1).mul_(sin.to(x.dtype)))
 
 
 class Block(nn.Module):
@@ -148,8 +149,8 @@ class Block(nn.Module):
 
     def _attend(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         qkv = self.attn_qkv(x).unflatten(-1, (3, self.heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        out = functional.scaled_dot_product_attention(rotate(query, cos, sin), rotate(key, cos, sin), value)
+        query, key = rotate(qkv[:, :, :2], cos, sin).permute(2, 0, 3, 1, 4)
+        out = functional.scaled_dot_product_attention(query, key, qkv[:, :, 2].transpose(1, 2))
         projected: Tensor = self.attn_out(out.transpose(1, 2).flatten(-2))
         return projected
 
@@ -163,6 +164,16 @@ class Block(nn.Module):
 
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return x * (1 + scale) + shift
+
+
+def _embedding(classes: int, width: int) -> nn.Embedding:
+    # No random numbers on the meta device, where shapes are looked up: they would import torch's compiler, 100 MiB.
+    if torch.get_default_device().type == "meta":
+        return nn.Embedding.from_pretrained(torch.empty(classes, width), freeze=False)
+    embedding = nn.Embedding(classes, width)
+    std = 1 / math.sqrt(width)
+    nn.init.trunc_normal_(embedding.weight, 0.0, std, a=-3 * std, b=3 * std)
+    return embedding
 
 
 def _zero_linear(inputs: int, outputs: int) -> nn.Linear:
@@ -188,9 +199,7 @@ class NanoddNetwork(MaskedNetwork):
         self.mask_id = args.vocab_size
         self.dtype = dtype
         width = args.n_embed
-        self.vocab_embed = nn.Embedding(args.vocab_size + 1, width)
-        std = 1 / math.sqrt(width)
-        nn.init.trunc_normal_(self.vocab_embed.weight, 0.0, std, a=-3 * std, b=3 * std)
+        self.vocab_embed = _embedding(args.vocab_size + 1, width)
         self.c_embed = TimeEmbedding(args.n_cond)
         self.rotary_emb = RotaryAngles(width // args.n_heads)
         self.blocks = nn.ModuleList([Block(args) for _ in range(args.n_blocks)])

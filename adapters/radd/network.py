@@ -62,7 +62,8 @@ class Rotary(nn.Module):
 
     def __init__(self, head_dim: int) -> None:
         super().__init__()
-        exponent = torch.arange(0, head_dim, 2).float() / head_dim
+        # Always on the CPU: arithmetic on the meta device, where shapes are looked up, would import torch's compiler.
+        exponent = torch.arange(0, head_dim, 2, device="cpu").float() / head_dim
         self.register_buffer("inv_freq", 1.0 / ROTARY_BASE**exponent)
 
     def forward(self, length: int) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adapters.base import AdapterError
 from adapters.masked.denoiser import Denoiser
-from adapters.masked.draws import draw
+from adapters.masked.draws import draw, falling_values, keep_largest
 from adapters.masked.samplers import ORDERS, Sampling
 from adapters.masked.schedules import Schedule
 
@@ -111,10 +111,9 @@ def draw_with_strategy(logits: Tensor, strategy: str, para: float, generator: to
         return classes.gather(-1, winner[:, None]).squeeze(-1)
     probs = logits.softmax(-1)
     if strategy == "top_p":
-        ranked, order = torch.sort(probs, descending=True)
-        dropped = ranked.cumsum(-1) > para
-        dropped = torch.cat((torch.zeros_like(dropped[:, :1]), dropped[:, :-1]), dim=-1)
-        probs = probs.masked_fill(torch.zeros_like(dropped).scatter(-1, order, dropped), 0)
+        ranked = falling_values(probs)
+        beyond = ranked.cumsum(-1)[:, :-1] > para
+        probs = keep_largest(probs, ranked, 1 + (~beyond).sum(-1, keepdim=True), stable=False)
         probs = probs / probs.sum(-1, keepdim=True)
     return draw(probs.float(), generator)
 
@@ -142,35 +141,69 @@ def radd_direct(denoiser: Denoiser, tokens: Tensor, sampling: Sampling) -> Tenso
 
 def _leave_jointly(denoiser: Denoiser, tokens: Tensor, options: RaddOptions, sampling: Sampling) -> Tensor:
     """One race a masked position between all tokens and staying masked."""
-    cache = _Cache(denoiser, tokens, DTYPES[options.sampler_dtype])
+    changes = _Changes(tokens)
+    # Probabilities of the masked positions; rows of what was written in the meantime are left as they are.
+    shape = (tokens.numel(), denoiser.mask_id + 1)
+    probs = torch.empty(shape, dtype=DTYPES[options.sampler_dtype], device=tokens.device)
     times, dt = _grid(sampling.steps, tokens.device)
     for i in range(sampling.steps):
         chance = (
             leave_chance(denoiser.schedule, times[i], dt, options.method) if i < sampling.steps - 1 else LAST_CHANCE
         )
-        cache.refresh(tokens, times[i], probabilities=True)
         masked = tokens == denoiser.mask_id
-        weights = joint_weights(cache.values[masked], chance)
-        tokens = tokens.masked_scatter(masked, draw(weights, sampling.generator))
+        rows = changes.rows(tokens)
+        if len(rows):
+            stale = torch.zeros_like(masked).index_fill(0, rows, True) & masked
+            features = _features(denoiser, tokens, rows, times[i])[masked[rows]]
+            _store_probabilities(denoiser, features, probs, stale.flatten().nonzero().squeeze(-1))
+        positions = masked.flatten().nonzero().squeeze(-1)
+        ids = torch.empty_like(positions)
+        for piece in denoiser.pieces(len(positions)):
+            ids[piece] = draw(joint_weights(probs[positions[piece]], chance), sampling.generator)
+        tokens = tokens.masked_scatter(masked, ids)
         sampling.on_step(i, tokens)
     return tokens
+
+
+def _store_probabilities(denoiser: Denoiser, features: Tensor, probs: Tensor, positions: Tensor) -> None:
+    """Write the token probabilities at features [N, D] into the rows `positions` [N] of probs [., V + 1]. The mask
+    column is meaningless."""
+    for piece, logits in denoiser.logits(features, denoiser.mask_id + 1):
+        # The rounding of the log-probabilities, before the exponential, is the authors' too.
+        logits[:, :-1] = logits[:, :-1].log_softmax(-1)
+        probs[positions[piece]] = logits.to(probs.dtype).exp_()
 
 
 def _leave_then_draw(denoiser: Denoiser, tokens: Tensor, options: RaddOptions, sampling: Sampling) -> Tensor:
     """First which positions leave the mask, then their class, the mask being one."""
-    cache = _Cache(denoiser, tokens, DTYPES[options.sampler_dtype])
+    changes = _Changes(tokens)
+    features: Tensor | None = None
     times, dt = _grid(sampling.steps, tokens.device)
     for i in range(sampling.steps):
         chance = leave_chance(denoiser.schedule, times[i], dt, options.method)
-        cache.refresh(tokens, times[i], probabilities=False)
-        masked = tokens == denoiser.mask_id
-        leaving = masked
+        rows = changes.rows(tokens)
+        if features is None:
+            features = _features(denoiser, tokens, rows, times[i])
+        elif len(rows):
+            features[rows] = _features(denoiser, tokens, rows, times[i])
+        leaving = tokens == denoiser.mask_id
         if i < sampling.steps - 1:
-            leaving = masked & (torch.rand(tokens.shape, generator=sampling.generator, device=tokens.device) < chance)
-        ids = draw_with_strategy(cache.values[leaving], options.strategy, options.strategy_para, sampling.generator)
+            leaving &= torch.rand(tokens.shape, generator=sampling.generator, device=tokens.device) < chance
+        ids = _draw_pieces(denoiser, features[leaving], denoiser.mask_id + 1, options, sampling.generator)
         tokens = tokens.masked_scatter(leaving, ids)
         sampling.on_step(i, tokens)
     return tokens
+
+
+def _draw_pieces(
+    denoiser: Denoiser, features: Tensor, classes: int, options: RaddOptions, generator: torch.Generator
+) -> Tensor:
+    """One class [N] at each of the features [N, D], in the sampler's dtype."""
+    ids = torch.empty(len(features), dtype=torch.int64, device=features.device)
+    for piece, logits in denoiser.logits(features, classes):
+        logits = logits.to(DTYPES[options.sampler_dtype])
+        ids[piece] = draw_with_strategy(logits, options.strategy, options.strategy_para, generator)
+    return ids
 
 
 def radd_ordered(denoiser: Denoiser, tokens: Tensor, sampling: Sampling) -> Tensor:
@@ -198,9 +231,8 @@ def radd_ordered(denoiser: Denoiser, tokens: Tensor, sampling: Sampling) -> Tens
     time = torch.ones(batch, dtype=torch.float64, device=tokens.device)
     tokens = tokens.clone()
     for i in range(sampling.steps):
-        logits = _logits(denoiser, denoiser.features(tokens, rows, time))[:, order[i], : denoiser.mask_id]
-        logits = logits.to(DTYPES[chosen.sampler_dtype])
-        tokens[:, order[i]] = draw_with_strategy(logits, chosen.strategy, chosen.strategy_para, sampling.generator)
+        features = denoiser.features(tokens, rows, time)[:, order[i]]
+        tokens[:, order[i]] = _draw_pieces(denoiser, features, denoiser.mask_id, chosen, sampling.generator)
         sampling.on_step(i, tokens)
     return tokens
 
@@ -217,32 +249,18 @@ def _grid(steps: int, device: torch.device) -> tuple[Tensor, float]:
     return torch.linspace(1, TIME_END, steps + 1, device=device), (1 - TIME_END) / steps
 
 
-def _logits(denoiser: Denoiser, features: Tensor) -> Tensor:
-    """Raw logits [..., V + 1] with the mask column, which the family's `Denoiser.logits` drops."""
-    with denoiser.counted.timed():
-        return denoiser.network.head(features)
+def _features(denoiser: Denoiser, tokens: Tensor, rows: Tensor, t: Tensor) -> Tensor:
+    return denoiser.features(tokens, rows, t.double().expand(len(rows)))
 
 
-class _Cache:
-    """Predictions [B, L, V + 1] in the sampler's dtype, renewed for the sequences that changed since they were made."""
+class _Changes:
+    """Which sequences changed since they were last evaluated; at first all of them."""
 
-    def __init__(self, denoiser: Denoiser, tokens: Tensor, dtype: torch.dtype) -> None:
-        self._denoiser = denoiser
-        self._seen: Tensor | None = None
-        self.values = torch.zeros(*tokens.shape, denoiser.mask_id + 1, dtype=dtype, device=tokens.device)
+    def __init__(self, tokens: Tensor) -> None:
+        self._seen = torch.full_like(tokens, -1)
 
-    def refresh(self, tokens: Tensor, t: Tensor, probabilities: bool) -> None:
-        """Bring `values` up to date with ids [B, L]: token probabilities (mask column meaningless), or raw logits."""
-        changed = torch.ones_like(tokens[:, 0], dtype=torch.bool)
-        if self._seen is not None:
-            changed = (tokens != self._seen).any(dim=-1)
+    def rows(self, tokens: Tensor) -> Tensor:
+        """Indices of the changed sequences of ids [B, L], which count as evaluated from here on."""
+        changed = (tokens != self._seen).any(dim=-1)
         self._seen = tokens
-        rows = changed.nonzero().squeeze(-1)
-        if len(rows) == 0:
-            return
-        values = _logits(self._denoiser, self._denoiser.features(tokens, rows, t.double().expand(len(rows))))
-        if probabilities:
-            # The rounding of the log-probabilities, before the exponential, is the authors' too.
-            values[..., :-1] = values[..., :-1].log_softmax(-1)
-            values = values.to(self.values.dtype).exp()
-        self.values[rows] = values.to(self.values.dtype)
+        return changed.nonzero().squeeze(-1)

@@ -1,8 +1,9 @@
-"""nanoDD's native engine against what the authors' code computed (tests/goldens/record_nanodd.py)."""
+"""nanoDD's native engine against what the authors' code computed (tests/goldens/nanodd*.json, *.npz)."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from pathlib import Path
 
@@ -23,24 +24,27 @@ from adapters.nanodd.diffusion import (
     log_posterior,
     losses,
     process_of,
-    step_bound,
-    training_loss,
 )
 from adapters.nanodd.network import ModelArgs, NanoddNetwork
+from adapters.nanodd.parity import cases, replay
 from adapters.nanodd.samplers import nanodd_d3pm
-from tests.goldens.nanodd_cases import BY_NAME, CASES, SAMPLE_BATCH, SAMPLE_SEEDS, Case
+from adapters.parity import Recording, compare
+from harness.parity import read_golden
+from tests.goldens.nanodd_cases import BY_NAME, CASES, Case
 
-GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "nanodd.npz")
-#: Largest difference allowed, as a share of the largest golden value: float32 rounding on another processor.
+GOLDENS = Path(__file__).parents[1] / "goldens"
+RECORDED = {case.name: read_golden(GOLDENS / f"nanodd-{case.name}.json") for case in CASES}
+ABOUT = json.loads((GOLDENS / "nanodd.json").read_text(encoding="utf-8"))
+#: Largest difference allowed of single figures, as a share of the largest: float32 rounding on another processor.
 TOLERANCE = 1e-5
-BATCHES = ("mixed", "positive", "first", "row0", "row1", "row2")
 
 pytestmark = pytest.mark.filterwarnings("error")
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
-def golden(case: Case, key: str) -> Tensor:
-    return torch.from_numpy(GOLDENS[f"{case.name}/{key}"])
+def golden(name: str, kind: str) -> Recording:
+    """What the authors computed with the checkpoint's own weights."""
+    return next(recorded for case, recorded in RECORDED[name] if case.kind == kind)
 
 
 def assert_close(got: Tensor, expected: Tensor) -> None:
@@ -52,13 +56,34 @@ def process(case: Case) -> Absorbing:
     return absorbing(case.args.T, case.args.vocab_size + 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "index"), [(name, i) for name, cases in RECORDED.items() for i in range(len(cases))], ids=str
+)
+def test_the_authors_figures(name: str, index: int, tmp_path: Path) -> None:
+    """Network, steps, losses and whole runs, as `tdbench parity` compares them."""
+    case, recorded = RECORDED[name][index]
+    replayed = replay(BY_NAME[name].model(tmp_path), case, recorded)
+    assert [d for d in compare(case, recorded, replayed) if not d.passed] == []
+
+
 @every_case
-def test_logits_equal_the_authors(case: Case) -> None:
-    network = case.network()
-    with torch.no_grad():
-        logits = network(golden(case, "network/tokens"), golden(case, "network/times").float())
-    assert logits.dtype == torch.float32
-    assert_close(logits, golden(case, "network/logits"))
+def test_all_that_is_compared_is_recorded(case: Case, tmp_path: Path) -> None:
+    assert [recorded for recorded, _ in RECORDED[case.name]] == cases(case.model(tmp_path))
+    files = [file for file in GOLDENS.glob("nanodd*") if file.suffix in (".json", ".npz")]
+    assert sum(file.stat().st_size for file in files) < 200_000
+
+
+def test_the_record_shows_what_it_is_to_show() -> None:
+    """Otherwise the tests above prove less than they say."""
+    states = golden("text8", "sample")["out/states"]
+    before, after = states[-2], states[-1]
+    assert bool(((before != 27) & (before != after)).any()), "the last draw changes no written token"
+    loss = golden("text8", "loss")
+    assert bool(loss["out/l_T/zero"].isnan()), "a batch without a positive time has a KL"
+    assert loss["in/t/all"].tolist() == [0, 1, 5, 11]
+    assert bool((loss["in/noisy/all"][-1] == 27).all())
+    tokens = golden("text8", "network")["in/tokens/16"]
+    assert [int((row == 27).sum()) for row in tokens] == [0, pytest.approx(8, abs=4), 16]
 
 
 def test_head_of_some_positions_equals_the_whole() -> None:
@@ -94,29 +119,31 @@ def test_a_new_network_starts_as_the_authors_start_theirs() -> None:
 
 
 def test_bfloat16_rounds_the_matrix_products_and_nothing_else() -> None:
-    case = BY_NAME["text8"]
+    case, recorded = BY_NAME["text8"], golden("text8", "network")
     half = NanoddNetwork(case.args, torch.bfloat16)
     half.load_state_dict(case.network().state_dict())
     with torch.no_grad():
-        logits = half.eval()(golden(case, "network/tokens"), golden(case, "network/times").float())
-    difference = float((logits - golden(case, "network/logits")).abs().max())
+        logits = half.eval()(recorded["in/tokens/16"], recorded["in/times"].float())
+    difference = float((logits - recorded["out/logits/16"]).abs().max())
     assert logits.dtype == torch.float32
-    assert 1e-4 < difference < 0.1 * float(golden(case, "network/logits").abs().max())
+    assert 1e-4 < difference < 0.1 * float(recorded["out/logits/16"].abs().max())
 
 
 @every_case
 def test_noise_schedule_equals_the_authors(case: Case) -> None:
-    assert_close(process(case).betas, golden(case, "network/betas"))
-    assert_close(process(case).alpha_bars, golden(case, "network/alpha_bars"))
+    expected = ABOUT["schedule"][case.name]
+    assert expected["index"][-1] == case.args.T
+    assert_close(process(case).betas[expected["index"]], torch.tensor(expected["betas"]))
+    assert_close(process(case).alpha_bars[expected["index"]], torch.tensor(expected["alpha_bars"]))
 
 
-@every_case
-def test_log_posterior_equals_the_authors(case: Case) -> None:
-    clean, noisy, t = (golden(case, f"posterior/{key}") for key in ("clean", "noisy", "t"))
-    truth = torch.nn.functional.one_hot(clean, case.args.vocab_size + 1).float()
-    assert_close(log_posterior(process(case), truth, t[:, None], noisy), golden(case, "posterior/log_posterior_clean"))
-    probs = golden(case, "posterior/probs")
-    assert_close(log_posterior(process(case), probs, t[:, None], noisy), golden(case, "posterior/log_posterior_probs"))
+def test_log_posterior_equals_the_authors() -> None:
+    case = BY_NAME["small"]
+    given = {name: torch.tensor(values) for name, values in ABOUT["posterior"].items()}
+    truth = torch.nn.functional.one_hot(given["clean"], case.args.vocab_size + 1).float()
+    t, noisy = given["t"][:, None], given["noisy"]
+    assert_close(log_posterior(process(case), truth, t, noisy), given["of_clean"])
+    assert_close(log_posterior(process(case), given["probs"], t, noisy), given["of_probs"])
 
 
 def test_a_mask_is_revealed_with_probability_one_in_s() -> None:
@@ -127,32 +154,12 @@ def test_a_mask_is_revealed_with_probability_one_in_s() -> None:
         assert float(step[0, :vocab].sum()) == pytest.approx(1 / s, abs=1e-6)
 
 
-@every_case
-@pytest.mark.parametrize("batch", BATCHES)
-def test_losses_equal_the_authors_for_the_same_noise(case: Case, batch: str) -> None:
-    data, noisy, t = (golden(case, f"loss/{batch}/{key}") for key in ("data", "noisy", "t"))
-    with torch.no_grad():
-        logits = case.network()(noisy, (t + 1).float())
-    kl, ce = losses(process(case), logits, data, t[:, None], noisy)
-    bound = step_bound(kl, ce, t, case.args.T)
-    figures = [training_loss(kl, ce, t, case.args.lambda_ce), kl[t > 0].mean(), ce.mean(), bound, bound / math.log(2)]
-    expected = golden(case, f"loss/{batch}/figures").tolist()
-    # A KL near 1/T is a difference of logarithms near 10: float32 leaves it six digits less the ratio.
-    assert [float(f) for f in figures] == pytest.approx(expected, rel=TOLERANCE, abs=1e-7 * case.args.T, nan_ok=True)
-
-
-def test_without_a_positive_time_the_kl_is_unknown() -> None:
-    expected = golden(BY_NAME["small"], "loss/first/figures")
-    assert expected.isnan().tolist() == [False, True, False, True, True]
-
-
-@pytest.mark.parametrize("name", ["small", "text8"])
-def test_bits_equal_evaluate_py_for_the_same_crops_and_noise(name: str) -> None:
-    case = BY_NAME[name]
+def test_bits_equal_evaluate_py_for_the_same_crops_and_noise() -> None:
+    case = BY_NAME["small"]
     network = case.network()
     kls, ces = [], []
-    runs = zip(*(golden(case, f"evaluate/{key}") for key in ("crops", "t", "noisy")), strict=True)
-    for crops, t, noisy in runs:
+    for batch in ABOUT["evaluate"]["batches"]:
+        crops, t, noisy = (torch.tensor(batch[key]) for key in ("crops", "t", "noisy"))
         with torch.no_grad():
             kl, ce = losses(process(case), network(noisy, (t + 1).float()), crops, t[:, None], noisy)
         if bool((t > 0).all()):
@@ -163,31 +170,7 @@ def test_bits_equal_evaluate_py_for_the_same_crops_and_noise(name: str) -> None:
     assert (len(kls), len(ces)) == (8, 4)
     kl_bits, ce_bits = np.mean(kls) / math.log(2), np.mean(ces) / math.log(2)
     got = [kl_bits, ce_bits, kl_bits * (case.args.T - 1) + ce_bits]
-    assert got == pytest.approx(golden(case, "evaluate/figures").tolist(), rel=TOLERANCE)
-
-
-@every_case
-@pytest.mark.parametrize("seed", SAMPLE_SEEDS)
-def test_sampler_draws_the_authors_tokens(case: Case, seed: int) -> None:
-    denoiser = case.denoiser()
-    denoiser.counted.reset(SAMPLE_BATCH)
-    start = torch.full((SAMPLE_BATCH, case.length), denoiser.mask_id)
-    states = [start]
-    with torch.no_grad():
-        generator = torch.Generator().manual_seed(seed)
-        final = nanodd_d3pm(denoiser, start, Sampling(case.args.T, generator, {}, lambda i, x: states.append(x)))
-    assert len(states) == case.args.T + 1
-    assert torch.equal(final, states[-1])
-    kept = golden(case, f"sample/{seed}/kept")
-    assert torch.equal(torch.stack(states)[kept], golden(case, f"sample/{seed}/states").long())
-    assert denoiser.counted.nfe == [int(golden(case, f"sample/{seed}/nfe"))] * SAMPLE_BATCH
-
-
-def test_the_recorded_samples_show_the_quirks() -> None:
-    """The last draw changes tokens that were already written; otherwise the test above proves less than it says."""
-    states = golden(BY_NAME["text8"], "sample/0/states").long()
-    before, after = states[-2], states[-1]
-    assert bool(((before != 27) & (before != after)).any())
+    assert got == pytest.approx(ABOUT["evaluate"]["figures"], rel=TOLERANCE)
 
 
 def test_sampler_keeps_given_tokens() -> None:

@@ -22,7 +22,7 @@ from adapters.cards import read_card
 from adapters.masked.denoiser import seeded
 from adapters.radd import adapter
 from adapters.tokenizers import word_tokenizer
-from tests.adapters.radd_fixtures import LENGTH, SIZE, network, write_hub
+from tests.goldens.radd_checkpoints import LENGTH, SIZE, network, write_hub
 
 FOLDER = Path(adapter.__file__).parent
 CARD = read_card(FOLDER, "adapters.radd")
@@ -31,9 +31,7 @@ TINY = {"hidden": 16, "blocks": 1, "heads": 2}
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_hub(tmp_path_factory.mktemp("radd") / "hub")
-    word_tokenizer(f"w{i}" for i in range(1, SIZE.tokens)).save(str(folder / "tokenizer.json"))
-    return folder
+    return write_hub(tmp_path_factory.mktemp("radd") / "hub")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +42,7 @@ def model(checkpoint: Path) -> Model:
 def test_card_lists_what_the_adapter_offers() -> None:
     assert {n for n, s in CARD.schedulers.items() if not s.family} == set(adapter.SCHEDULERS)
     assert list(CARD.estimators) == list(adapter.ESTIMATORS)
-    assert CARD.upstream["commit"] == "60b772df3ad4bc0213e867ec62923fe90359b93d"
+    assert CARD.upstream.commit == "60b772df3ad4bc0213e867ec62923fe90359b93d"
 
 
 def test_loaded_model_knows_its_size(model: Model) -> None:

@@ -1,43 +1,27 @@
-"""RADD's network against the authors' figures (tests/goldens/record_radd.py)."""
+"""RADD's network: its parts and its layout. Its figures are compared in test_radd_parity.py."""
 
 from __future__ import annotations
 
-import json
-
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from adapters.radd.network import RaddNetwork, RaddSize
-from tests.adapters.radd_fixtures import GOLDENS, LENGTH, SIZE, network
+from tests.adapters.radd_fixtures import golden, layout
+from tests.goldens.radd_checkpoints import LENGTH, SIZE, network
 
-GOLDEN = json.loads((GOLDENS / "radd.json").read_text(encoding="utf-8"))
 #: Of the largest logit. On the machine that recorded them the difference was 0.
 TOLERANCE = 1e-5
 
 
 @pytest.fixture(scope="module")
 def arrays() -> dict[str, Tensor]:
-    with np.load(GOLDENS / "radd.npz") as stored:
-        return {name: torch.from_numpy(stored[name]) for name in stored.files}
+    recorded = golden("loglinear")["network, part masked"][1]
+    return {"tokens": recorded["in/tokens"], "logits": recorded["out/logits"]}
 
 
 def close(ours: Tensor, theirs: Tensor) -> bool:
     return float((ours - theirs).abs().max()) <= TOLERANCE * float(theirs.abs().max())
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize(("tokens", "logits"), [("tokens", "logits"), ("longer_tokens", "longer_logits")])
-def test_logits_are_the_authors(arrays: dict[str, Tensor], tokens: str, logits: str) -> None:
-    assert close(network()(arrays[tokens]), arrays[logits])
-
-
-@torch.inference_mode()
-def test_their_forward_is_our_logits_normalised_over_the_tokens_alone(arrays: dict[str, Tensor]) -> None:
-    logits = network()(arrays["tokens"])
-    assert close(logits[..., :-1].log_softmax(-1), arrays["forward"][..., :-1])
-    assert close(logits[..., -1], arrays["forward"][..., -1])
 
 
 @torch.inference_mode()
@@ -58,8 +42,8 @@ def test_positions_matter(arrays: dict[str, Tensor]) -> None:
 
 def test_state_dict_is_the_published_one() -> None:
     net = RaddNetwork(SIZE)
-    assert {name: list(t.shape) for name, t in net.state_dict().items()} == GOLDEN["hub"]["shapes"]
-    assert [name for name, _ in net.named_parameters()] == GOLDEN["hub"]["parameters"]
+    assert {name: list(t.shape) for name, t in net.state_dict().items()} == layout()["hub"]["shapes"]
+    assert [name for name, _ in net.named_parameters()] == layout()["hub"]["parameters"]
 
 
 @pytest.mark.parametrize(

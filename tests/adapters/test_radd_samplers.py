@@ -1,8 +1,7 @@
-"""RADD's own samplers against recorded runs of the authors' code: the same tokens, the same evaluations."""
+"""RADD's own samplers: edges and options. The authors' runs are compared in test_radd_parity.py."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -22,9 +21,9 @@ from adapters.radd.samplers import (
     radd_direct,
     radd_ordered,
 )
-from tests.adapters.radd_fixtures import GOLDENS, LENGTH, SCHEDULES, SIZE, denoiser
+from tests.adapters.radd_fixtures import denoiser, golden
+from tests.goldens.radd_checkpoints import LENGTH, SIZE
 
-GOLDEN = json.loads((GOLDENS / "radd.json").read_text(encoding="utf-8"))
 MASK = SIZE.tokens
 
 
@@ -32,63 +31,24 @@ def masks(batch: int, length: int = LENGTH) -> Tensor:
     return torch.full((batch, length), MASK)
 
 
-def name_of(case: dict[str, Any]) -> str:
-    keys = ("noise", "method", "order", "strategy", "para", "dtype", "steps")
-    return "-".join(str(case[k]) for k in keys if k in case) + ("-given" if case.get("given") else "")
-
-
-def options_of(case: dict[str, Any]) -> dict[str, Any]:
-    named = {"sampler_dtype": case["dtype"], "strategy": case["strategy"], "strategy_para": case["para"]}
-    return {**named, **{k: case[k] for k in ("method", "order") if k in case}}
-
-
-@pytest.mark.parametrize("row", GOLDEN["rates"], ids=lambda r: f"{r['noise']}-{r['method']}-{r['steps']}-{r['t']:.3g}")
-def test_chance_of_leaving_the_mask(row: dict[str, Any]) -> None:
-    t = torch.tensor(row["t"], dtype=torch.float32)
-    ours = float(leave_chance(SCHEDULES[row["noise"]], t, (1 - 1e-5) / row["steps"], row["method"]))
-    # At t near 0 the authors' float32 differences leave few digits; ours are the same operations in the same order.
-    assert ours == pytest.approx(row["rate"], rel=1e-6, abs=1e-12)
-
-
 @torch.inference_mode()
-@pytest.mark.parametrize("case", GOLDEN["sampling"], ids=name_of)
-def test_direct_gives_the_authors_tokens_and_evaluations(case: dict[str, Any]) -> None:
-    den = denoiser(case["noise"], case["batch"])
-    start = masks(case["batch"])
-    for position, token in GOLDEN["given"] if case["given"] else []:
-        start[:, position] = token
+@pytest.mark.parametrize("name", ["given float16", "top_p 0.8 given float32"])
+def test_direct_keeps_its_input_and_shows_every_step(name: str) -> None:
+    case, recorded = golden("loglinear")[f"sample {name}"]
+    settings, start = case.settings, recorded["in/start"]
     before = start.clone()
     states: list[Tensor] = []
-    generator = seeded(case["seed"], "cpu")
-    sampling = Sampling(case["steps"], generator, options_of(case), lambda i, x: states.append(x))
+    den = denoiser("loglinear", len(start))
+    sampling = Sampling(
+        settings["steps"], seeded(settings["seed"], "cpu"), settings["options"], lambda i, x: states.append(x)
+    )
     tokens = radd_direct(den, start, sampling)
-    assert tokens.tolist() == case["tokens"]
-    assert den.counted.nfe == case["evaluations"]
+    assert torch.equal(tokens, recorded["out/tokens"])
     assert torch.equal(start, before)
-    assert len(states) == case["steps"]
+    assert len(states) == settings["steps"]
     assert torch.equal(states[-1], tokens)
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("case", GOLDEN["ordered"], ids=name_of)
-def test_ordered_gives_the_authors_tokens_and_evaluations(case: dict[str, Any]) -> None:
-    den = denoiser("loglinear", case["batch"])
-    start = masks(case["batch"], case["length"])
-    tokens = radd_ordered(den, start, Sampling(case["steps"], seeded(case["seed"], "cpu"), options_of(case)))
-    written = [[[i, t] for i, t in enumerate(row) if t != MASK] for row in tokens.tolist()]
-    assert written == case["written"]
-    assert den.counted.nfe == case["evaluations"] == [case["steps"]] * case["batch"]
-
-
-def test_goldens_tell_the_quirks_apart() -> None:
-    """Goldens that are the same in float16 and float32, or in which no mask is ever drawn, would pin nothing."""
-
-    def runs(dtype: str) -> list[Any]:
-        return [c["tokens"] for c in GOLDEN["sampling"] if c["dtype"] == dtype]
-
-    assert runs("float16") != runs("float32")
-    left = {c["strategy"] for c in GOLDEN["sampling"] if any(MASK in row for row in c["tokens"])}
-    assert left == {"top_p", "top_k"}
+    given = start != MASK
+    assert torch.equal(tokens[given], start[given])
 
 
 @torch.inference_mode()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adapters.base import AdapterError
-from adapters.masked.draws import DrawOptions, draw, probabilities
+from adapters.masked.draws import DrawOptions, draw, falling_values, keep_largest, probabilities
 
 LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0], [0.0, 0.0, 3.0, 3.0]])
 
@@ -64,3 +64,27 @@ def test_a_token_of_no_probability_is_never_drawn():
 def test_bad_options_are_refused(options):
     with pytest.raises(AdapterError, match=next(iter(options))):
         DrawOptions.of(options)
+
+
+def test_noise_is_the_same_in_blocks():
+    """Samplers work through their rows in pieces; the stream must be that of one draw over all rows."""
+    probs = torch.rand(7, 1001)
+    whole = draw(probs, generator())
+    pieces = generator()
+    assert torch.equal(torch.cat([draw(part, pieces) for part in probs.split(3)]), whole)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("stable", [True, False])
+def test_the_largest_are_those_that_a_sort_puts_first(dtype, stable):
+    """Rounded so coarsely that nearly every cut goes through equal values."""
+    probs = (torch.randn(40, 301, generator=generator()).softmax(-1) * 512).round().to(dtype) / 512
+    count = torch.randint(1, 302, (40, 1), generator=generator(1))
+    kept = keep_largest(probs, falling_values(probs), count, stable=stable)
+    order = probs.sort(dim=-1, descending=True, stable=stable).indices
+    expected = torch.zeros_like(probs)
+    for row in range(40):
+        first = order[row, : count[row]]
+        expected[row, first] = probs[row, first]
+    assert torch.equal(kept, expected)
+    assert torch.equal(falling_values(probs), probs.sort(dim=-1, descending=True).values)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from adapters.masked import likelihood as bounds
-from adapters.masked.denoiser import seeded
+from adapters.masked.denoiser import Denoiser, MaskedNetwork, seeded
 from adapters.masked.schedules import Geometric, LogLinear
 from tests.adapters.masked.exact import denoiser, joint
 
@@ -103,3 +103,34 @@ def test_standard_error_covers_the_truth():
 def test_one_draw_has_no_error():
     assert bounds.summarise(torch.ones(2, 1)).standard_error.isnan().all()
     assert bounds.group_count(1) == 1
+
+
+class LinearNetwork(MaskedNetwork):
+    """A vocabulary projection and nothing before it."""
+
+    takes_time = False
+
+    def __init__(self, classes: int, scale: float) -> None:
+        super().__init__()
+        self.mask_id = classes - 1
+        self.weight = torch.randn(8, classes, generator=seeded(1, "cpu")) * scale
+
+    def head(self, features):
+        return features @ self.weight
+
+
+@pytest.mark.parametrize("scale", [0.5, 10])
+def test_token_nll_is_the_cross_entropy_without_the_mask_in_any_pieces(monkeypatch, scale):
+    network = LinearNetwork(51, scale)
+    features, tokens = torch.randn(23, 8, generator=seeded(2, "cpu")), torch.arange(23)
+    logits = network.head(features)[:, :-1].double()
+    expected = torch.nn.functional.cross_entropy(logits, tokens, reduction="none")
+    for piece in (1, 51 * 7, 1 << 18):
+        monkeypatch.setattr("adapters.masked.denoiser.CACHED_PIECE", piece)
+        model = Denoiser(network, LogLinear())
+        rows = [range(*rows.indices(23)) for rows, _ in model.logits(features)]
+        assert list(itertools.chain(*rows)) == list(range(23))
+        nats = bounds.token_nll(model, features, tokens)
+        assert nats.dtype == torch.float64
+        torch.testing.assert_close(nats, expected, rtol=1e-6, atol=1e-6)
+    assert bounds.token_nll(model, features[:0], tokens[:0]).shape == (0,)

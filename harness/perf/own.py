@@ -1,18 +1,11 @@
-"""``make perf``: what the harness costs, measured in one run and printed as a table.
-
-- harness share: of a job's wall-clock after loading, the part spent outside the model (records, seeds, progress).
-- sampling share: `ancestral` outside the network, as a part of the network's time, at RADD's published size.
-- the same for the authors' own sampler, for comparison.
-"""
+"""What our own code costs around a network: the harness around a job, a scheduler around its network."""
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +18,6 @@ from adapters.masked.schedules import LogLinear
 from adapters.radd.network import RaddNetwork, RaddSize
 from adapters.radd.samplers import radd_direct
 from harness.config import BenchConfig
-from harness.errors import UserError
 from harness.plan import make_plan, threads
 from harness.worker.jsonl import write_json
 from harness.worker.run import Worker
@@ -105,39 +97,27 @@ class _Clocked(Worker):
         return value, cost
 
 
-def main() -> int:
-    """Measure and print a tab-separated table."""
-    parser = argparse.ArgumentParser(
-        prog="make perf", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--steps", type=int, nargs="+", default=[4, 16], help="step counts of the sampling rows")
-    parser.add_argument("--rounds", type=int, default=1, help="runs of each sampling row after one warm-up")
-    parser.add_argument("--samples", type=int, default=256, help="sequences a point of the harness row")
-    arguments = parser.parse_args()
-    print("measure\tsteps\tNFE\tmodel or network s\toutside s\toutside / model")
-    try:
-        get_card("radd")
-        share = harness_share(arguments.samples)
-    except UserError as error:
-        print(f"perf: {error}", file=sys.stderr)
-        return 2
+def rows(steps: Sequence[int], rounds: int, samples: int) -> Iterator[tuple[str, ...]]:
+    """The table, heading first: seconds inside the model or network, outside, and their ratio."""
+    yield "measure", "steps", "NFE", "model or network s", "outside s", "outside / model"
+    share = harness_share(samples)
     outside = share["wall"] - share["model"]
     ratio = outside / share["model"]
-    print(f"harness around a job (radd tiny)\t4,16,64\t-\t{share['model']:.2f}\t{outside:.3f}\t{ratio:.2%}")
+    yield "harness around a job (radd tiny)", "4,16,64", "-", f"{share['model']:.2f}", f"{outside:.3f}", f"{ratio:.2%}"
+    options = {name: card.options for name, card in get_card("radd").schedulers.items()}
     samplers: list[tuple[str, Callable[..., Any], dict[str, Any]]] = [
-        ("ancestral", SCHEDULERS["ancestral"], get_card("radd").schedulers["ancestral"].options),
-        ("radd_direct (authors' way)", radd_direct, get_card("radd").schedulers["radd_direct"].options),
+        ("ancestral", SCHEDULERS["ancestral"], options["ancestral"]),
+        ("radd_direct (authors' way)", radd_direct, options["radd_direct"]),
     ]
-    for steps in arguments.steps:
-        for name, sampler, options in samplers:
-            row = sampling_share(sampler, options, steps, arguments.rounds)
+    for count in steps:
+        for name, sampler, chosen in samplers:
+            row = sampling_share(sampler, chosen, count, rounds)
             ratio = row["outside"] / row["network"]
-            print(
-                f"{name}\t{steps}\t{row['nfe']:.0f}\t{row['network']:.2f}\t{row['outside']:.3f}\t{ratio:.2%}",
-                flush=True,
+            yield (
+                name,
+                str(count),
+                f"{row['nfe']:.0f}",
+                f"{row['network']:.2f}",
+                f"{row['outside']:.3f}",
+                f"{ratio:.2%}",
             )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
