@@ -258,15 +258,25 @@ class Marks:
 
 
 def marks(frame: pd.DataFrame) -> Marks:
-    """Marks and notes of an annotated table (`annotate`), for a person."""
+    """Marks, notes and reasons of missing figures of an annotated table (`annotate`), for a person."""
     rows = [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+    said = [_why_missing(row) + notes_of(row) for row in rows]
     numbers: dict[str, int] = {}
-    for row in rows:
-        for note in notes_of(row):
-            numbers.setdefault(note, len(numbers) + 1)
-    shown = [" ".join([mark(row), *(str(numbers[note]) for note in notes_of(row))]).strip() for row in rows]
+    for note in (note for notes in said for note in notes):
+        numbers.setdefault(note, len(numbers) + 1)
+    shown = [
+        " ".join([mark(row), *(str(numbers[note]) for note in notes)]).strip()
+        for row, notes in zip(rows, said, strict=True)
+    ]
     lines = [f"{letter}: not ranked with the unmarked rows: {reason}" for letter, reason in legend(rows).items()]
     return Marks(shown, lines + [f"{number}: {note}" for note, number in numbers.items()])
+
+
+def _why_missing(row: Row) -> list[str]:
+    """Why a failed or unavailable row has no figures."""
+    message = known(row.get("message"))
+    missing = known(row.get("status")) in ("failed", "not_available")
+    return [f"{str(row['status']).replace('_', ' ')}: {message}"] if missing and message else []
 
 
 def notes_of(row: Row) -> list[str]:

@@ -144,6 +144,14 @@ def test_marks_for_print_are_letters_and_numbers_with_one_line_each() -> None:
     assert marks.lines == ["a: not ranked with the unmarked rows: length 8, others 64", "1: n", "2: o"]
 
 
+def test_the_reason_of_missing_figures_is_printed_too() -> None:
+    absent = generated(status="not_available", message="no true continuation", notes=["n"])
+    failed = generated(status="failed", message="out of memory")
+    marks = comparable.marks(comparable.annotate(pd.DataFrame([generated(), absent, failed])))
+    assert marks.rows == ["", "1 2", "3"]
+    assert marks.lines == ["1: not available: no true continuation", "2: n", "3: failed: out of memory"]
+
+
 def test_nothing_is_printed_where_all_is_comparable() -> None:
     assert comparable.marks(comparable.annotate(pd.DataFrame([generated(), generated()]))).lines == []
 
