@@ -15,6 +15,19 @@ from torch import Tensor
 from adapters.base import AdapterError, GenerateRequest, LikelihoodResult, TextLikelihood
 from adapters.tokenizers import Tokenizer
 
+#: Monte-Carlo draws a text where a likelihood request names none.
+DEFAULT_DRAWS = 16
+
+
+def check_vocabulary(tokenizer: Tokenizer, mask_id: int) -> None:
+    """Raise `AdapterError` where a tokenizer is not that of a network whose tokens are ids 0..mask_id-1."""
+    if tokenizer.vocab_size != mask_id:
+        raise AdapterError(
+            "the tokenizer has {} ids but the network was trained on {}; name the right tokenizer".format(
+                tokenizer.vocab_size, mask_id
+            )
+        )
+
 
 def prompt_rows(request: GenerateRequest, tokenizer: Tokenizer, mask_id: int) -> Tensor:
     """Rows [B, L] int64 on the CPU: each prompt's prefix at the start, its suffix at the end, `mask_id` elsewhere.

@@ -26,11 +26,8 @@ from adapters.base import (
     Model,
     NotAvailable,
 )
-from adapters.texts import WindowSums, decode_rows, prompt_rows, windows_of
+from adapters.texts import DEFAULT_DRAWS, WindowSums, check_vocabulary, decode_rows, prompt_rows, windows_of
 from adapters.tokenizers import Tokenizer
-
-#: Monte-Carlo draws a text where the request names none.
-DEFAULT_DRAWS = 16
 
 
 def import_modules(
@@ -183,11 +180,7 @@ class UpstreamModel(Model):
         estimators: Sequence[str],
         notes: Sequence[str] = (),
     ) -> None:
-        if tokenizer.vocab_size != mask_id:
-            raise AdapterError(
-                f"the tokenizer has {tokenizer.vocab_size} ids but the network was trained on {mask_id}; "
-                "name the right tokenizer"
-            )
+        check_vocabulary(tokenizer, mask_id)
         self.name = name
         self.tokenizer = tokenizer
         self.mask_id = mask_id

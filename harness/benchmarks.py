@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import tokenizers
 import yaml
@@ -28,6 +28,7 @@ import yaml
 from benchmarks.base import TOKENIZER_FILE, Source, SourceRequest
 from benchmarks.corpora.files import local_files
 from benchmarks.corpora.settings import read_corpus
+from harness.config import folder as user_path
 from harness.errors import UserError, unknown
 from harness.worker.jsonl import write_json, write_text
 
@@ -81,6 +82,18 @@ class Benchmark:
     def count(self, name: str, wanted: int | None) -> int:
         """How many samples or likelihood_samples: as many as are wanted, else the benchmark's own count."""
         return wanted or self.counts.get(name, DEFAULT_COUNTS[name])
+
+
+class DataSettings(Protocol):
+    """What a configuration says of data; see the help of `tdbench bench`."""
+
+    benchmark: str
+    benchmark_path: Any
+    benchmark_options: Any
+    data: Any
+    reference: Any
+    data_seed: int
+    normalize: Any
 
 
 @dataclass(frozen=True)
@@ -193,6 +206,24 @@ def prepare(
     facts = _facts(benchmark, request, source) | {"inputs": inputs, "digest": _digest(files), "files": sorted(files)}
     _write(folder, files, facts)
     return _data(folder, facts)
+
+
+def prepare_as_set(settings: DataSettings, place: Path, samples: int, length: int | None) -> BenchmarkData:
+    """`prepare` with what a command's configuration says of data."""
+    files = {name: getattr(settings, name) for name in ("data", "reference", "benchmark_path")}
+    given = {name: user_path(value) if value else None for name, value in files.items()}
+    return prepare(
+        get_benchmark(settings.benchmark),
+        place,
+        samples=samples,
+        seed=settings.data_seed,
+        data=given["data"],
+        reference=given["reference"],
+        path=given["benchmark_path"],
+        options=settings.benchmark_options,
+        normalize=settings.normalize,
+        length=length,
+    )
 
 
 def chosen_options(benchmark: Benchmark, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pandas as pd
 from adapters.cards import all_cards, get_card
 from harness import doctor as machine
 from harness import provenance
-from harness.benchmarks import DEFAULT_COUNTS, Benchmark, BenchmarkData, all_benchmarks, get_benchmark, prepare
+from harness.benchmarks import DEFAULT_COUNTS, Benchmark, BenchmarkData, all_benchmarks, get_benchmark, prepare_as_set
 from harness.config import BenchConfig, ReportConfig, ScoreConfig, build, folder
 from harness.errors import UserError
 from harness.execute import Outcome, Settings, execute
@@ -67,18 +67,8 @@ def _generate(config: BenchConfig, benchmark: Benchmark, store: RunStore) -> Out
 def prepare_data(config: BenchConfig, place: Path) -> BenchmarkData:
     """The data that a configuration asks for, prepared in the folder `place`."""
     benchmark = get_benchmark(config.benchmark)
-    return prepare(
-        benchmark,
-        place,
-        samples=max(benchmark.count(name, getattr(config, name)) for name in DEFAULT_COUNTS),
-        seed=config.data_seed,
-        data=folder(config.data) if config.data else None,
-        reference=folder(config.reference) if config.reference else None,
-        path=folder(config.benchmark_path) if config.benchmark_path else None,
-        options=config.benchmark_options,
-        normalize=config.normalize,
-        length=config.window or config.length,
-    )
+    samples = max(benchmark.count(name, getattr(config, name)) for name in DEFAULT_COUNTS)
+    return prepare_as_set(config, place, samples, config.window or config.length)
 
 
 def _exit_code(outcome: Outcome) -> int:

@@ -60,7 +60,7 @@ def _python() -> Finding:
 
 def _torch() -> list[Finding]:
     if importlib.util.find_spec("torch") is None:
-        return [Finding("torch", False, "not installed; every model needs it: pip install -c constraints.txt torch")]
+        return [Finding("torch", False, f"not installed; every model needs it: {pip_line(['torch'])}")]
     import torch
 
     found = [Finding("torch", True, f"{torch.__version__}, {torch.get_num_threads()} CPU threads")]
@@ -103,9 +103,7 @@ def _disk() -> Finding:
 
 def _package(module: str, distribution: str, purpose: str) -> Finding:
     if importlib.util.find_spec(module) is None:
-        return Finding(
-            distribution, None, f"not installed; {purpose} needs it: pip install -c constraints.txt {distribution}"
-        )
+        return Finding(distribution, None, f"not installed; {purpose} needs it: {pip_line([distribution])}")
     return Finding(distribution, True, importlib.metadata.version(distribution))
 
 

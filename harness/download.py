@@ -1,6 +1,7 @@
 """Files from the network, once: verified, kept in a cache, used from there without a network.
 
 <cache>/downloads/    files from URLs, named DIGEST-NAME
+        upstream/     checkouts of the authors' code (`harness.upstream`)
         hub/          files from the Hub, where TDBENCH_CACHE is set; else Hugging Face's own cache is used
         locks/        sha256 of each file whose source publishes none, recorded when it first came
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from adapters.cards import Card, all_cards, get_card
 from harness.errors import UserError
-from harness.upstream import SHORT, GitError, NoGit, cache_place, git, inspect
+from harness.upstream import SHORT, GitError, NoGit, cache_place, git, inspect, without_password
 
 #: Seconds for the first answer of a repository, and for its content.
 _REACH, _TRANSFER = 60.0, 1800.0
@@ -93,7 +93,7 @@ def _fetch(card: Card, source: str, place: Path) -> None:
         _clone(card, source, part)
         notes = inspect(part, card).notes
         if notes:
-            raise UserError(f"what {_shown(source)} gave is not the pinned code. {' '.join(notes)}")
+            raise UserError(f"what {without_password(source)} gave is not the pinned code. {' '.join(notes)}")
         _rename(part, place, card)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -133,12 +133,12 @@ def _clone(card: Card, source: str, folder: Path) -> None:
             f"commit {commit} of {card.upstream.repo} yourself and give upstream.path=FOLDER."
         ) from None
     except GitError as error:
-        raise UserError(f"cannot clone {_shown(source)} for {card.name}: {error}.") from None
+        raise UserError(f"cannot clone {without_password(source)} for {card.name}: {error}.") from None
     try:
         git(folder, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
     except GitError:
         raise UserError(
-            f"{_shown(source)} has no commit {commit}: it is not (a full copy of) {card.upstream.repo}."
+            f"{without_password(source)} has no commit {commit}: it is not (a full copy of) {card.upstream.repo}."
         ) from None
     try:
         git(folder, "checkout", "--quiet", "--detach", commit)
@@ -152,8 +152,3 @@ def _transfer(folder: Path, commit: str) -> None:
         git(folder, "fetch", "--quiet", "--depth=1", "origin", commit, patience=_TRANSFER)
     except GitError:
         git(folder, "fetch", "--quiet", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*", patience=_TRANSFER)
-
-
-def _shown(source: str) -> str:
-    """An address without the password that may be in it."""
-    return re.sub(r"://[^/@\s]+@", "://", source)

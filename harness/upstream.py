@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adapters.cards import Card, all_cards
+from harness.download import cache_folder, sha256_of
 from harness.errors import UserError, unknown
 
 #: Hex digits of a commit in a message.
@@ -100,12 +101,8 @@ def check_settings(models: Iterable[str], settings: UpstreamSettings) -> None:
 
 
 def cache_place(model: str) -> Path:
-    """Where a fetched checkout of a model lives; the root is TDBENCH_CACHE, else a folder in the user's cache."""
-    root = os.environ.get("TDBENCH_CACHE")
-    if root:
-        return Path(root).expanduser() / "upstream" / model
-    user = os.environ.get("XDG_CACHE_HOME")
-    return (Path(user) if user else Path.home() / ".cache") / "tdbench" / "upstream" / model
+    """Where a fetched checkout of a model lives."""
+    return cache_folder() / "upstream" / model
 
 
 def slug(address: str) -> str | None:
@@ -193,8 +190,7 @@ def _read(path: Path, card: Card) -> dict[str, str]:
         if not file.is_file():
             continue
         try:
-            with open(file, "rb") as stream:
-                found[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+            found[name] = sha256_of(file)
         except OSError as error:
             raise UserError(f"cannot read {file} of the authors' code of {card.name}: {error.strerror}.") from None
     return found
@@ -339,6 +335,10 @@ def _first_error(text: str) -> str:
     """The first line of git's complaint, short and without credentials."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     found = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[0] if lines else "")
-    plain = re.sub(r"^(fatal|error|remote): *", "", found)
-    plain = re.sub(r"://[^/@\s]+@", "://", plain).rstrip(". ")
+    plain = without_password(re.sub(r"^(fatal|error|remote): *", "", found)).rstrip(". ")
     return plain if len(plain) <= 160 else plain[:157] + "..."
+
+
+def without_password(text: str) -> str:
+    """Text with addresses, without the credentials that may be in them."""
+    return re.sub(r"://[^/@\s]+@", "://", text)

@@ -23,11 +23,8 @@ from adapters.masked.denoiser import Denoiser, seeded
 from adapters.masked.draws import DrawOptions
 from adapters.masked.likelihood import Estimator
 from adapters.masked.samplers import SCHEDULERS, OnStep, Sampling, Scheduler
-from adapters.texts import WindowSums, decode_rows, prompt_rows, windows_of
+from adapters.texts import DEFAULT_DRAWS, WindowSums, check_vocabulary, decode_rows, prompt_rows, windows_of
 from adapters.tokenizers import Tokenizer
-
-#: Monte-Carlo draws a text where the request names none.
-DEFAULT_DRAWS = 16
 
 
 class MaskedModel(Model):
@@ -53,11 +50,7 @@ class MaskedModel(Model):
         default_length: int,
         notes: Sequence[str] = (),
     ) -> None:
-        if tokenizer.vocab_size != denoiser.mask_id:
-            raise AdapterError(
-                f"the tokenizer has {tokenizer.vocab_size} ids but the network was trained on {denoiser.mask_id}; "
-                "name the right tokenizer"
-            )
+        check_vocabulary(tokenizer, denoiser.mask_id)
         self.denoiser = denoiser
         self.tokenizer = tokenizer
         self.schedulers = {**SCHEDULERS, **schedulers}

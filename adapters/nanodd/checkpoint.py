@@ -13,17 +13,13 @@ from torch import Tensor
 from adapters.base import CheckpointError
 from adapters.masked.schedules import D3PM
 from adapters.nanodd.diffusion import absorbing
+from adapters.nanodd.layout import EMA_PREFIX, FILE_NAME, MODEL_CLASS, window_length
 from adapters.nanodd.network import ModelArgs, NanoddNetwork, rotary_frequencies
 from adapters.weights import read_pickle
 
-FILE_NAME = "ckpt.pt"
-MODEL_CLASS = "D3PMAbsorbing"
-EMA_PREFIX = "ema_model."
 NETWORK_PREFIX = "net."
 #: What torch.compile and DistributedDataParallel put before a name when the wrapped module is saved.
 WRAPPERS = ("_orig_mod.", "module.")
-#: Sequence length of the authors' training where `training_args` has no `seq_len` (train.py).
-DEFAULT_LENGTH = 256
 #: The buffers follow from T and the sizes; a cumulative product made elsewhere may differ by rounding.
 BUFFER_TOLERANCE = 1e-5
 
@@ -70,9 +66,7 @@ def load_network(
     network = _build(file, args, state, device, getattr(torch, dtype))
     training_args = content.get("training_args")
     training_args = training_args if isinstance(training_args, dict) else {}
-    length = training_args.get("seq_len", DEFAULT_LENGTH)
-    if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-        raise CheckpointError(f"{file}: training_args has seq_len {length!r}, not a length.")
+    length = window_length(file, content)
     iterations = content.get("iter_num")
     facts = CheckpointFacts(args, length, iterations if isinstance(iterations, int) else None, training_args)
     return network, D3PM(transitions=args.T), facts

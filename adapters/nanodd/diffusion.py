@@ -15,11 +15,10 @@ from torch.nn import functional
 
 from adapters.masked.denoiser import Denoiser
 from adapters.masked.likelihood import Estimate, lambda_dce, low_discrepancy, summarise, token_nll
+from adapters.nanodd.layout import DRAWS_PER_RECONSTRUCTION
 
 #: What the authors add inside each logarithm (d3pm_absorbing.py, eps).
 EPS = 1e-20
-#: One reconstruction draw for so many draws of the KL term (it has less variance and a weight of 1 instead of T - 1).
-DRAWS_PER_RECONSTRUCTION = 4
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from adapters.base import (
     LoadSpec,
     traced_steps,
 )
+from adapters.nanodd.layout import DRAWS_PER_RECONSTRUCTION, EMA_PREFIX, FILE_NAME, MODEL_CLASS, window_length
 from adapters.nanodd.recording import record
 from adapters.texts import decode_rows
 from adapters.tokenizers import load_tokenizer
@@ -39,18 +40,12 @@ from adapters.upstream import StandIn, UpstreamModel, import_modules, patched
 __all__ = ["NanoddUpstream", "load", "record"]
 
 MODEL = "nanodd"
-FILE_NAME = "ckpt.pt"
-EMA_PREFIX = "ema_model."
 #: Their modules that are imported; dit comes with the first.
 MODULES = ("d3pm_absorbing", "sample", "evaluate")
 PACKAGES = ("einops", "numpy")
 TASKS = ("unconditional",)
 SCHEDULER = "nanodd_d3pm"
 ESTIMATOR = "d3pm"
-#: Sequence length of their training where `training_args` has no `seq_len` (train.py).
-DEFAULT_LENGTH = 256
-#: One reconstruction draw for so many draws of the KL term, as the native estimator makes.
-DRAWS_PER_RECONSTRUCTION = 4
 #: How far the mean of what was heard may be from the mean that they return (both float32, one order of summation).
 HEARD_TOLERANCE = 1e-5
 
@@ -288,7 +283,7 @@ def load(spec: LoadSpec) -> NanoddUpstream:
     with quiet():
         code = import_modules(spec.upstream, MODULES, MODEL, PACKAGES, stand_ins())
         model = _build(code["d3pm_absorbing"], file, content)
-    return NanoddUpstream(code, model.to(spec.device).eval(), _length(file, content), spec)
+    return NanoddUpstream(code, model.to(spec.device).eval(), window_length(file, content), spec)
 
 
 def _check_dtype(spec: LoadSpec) -> None:
@@ -317,20 +312,11 @@ def _read(file: Path) -> Dict[str, Any]:
     return dict(content)
 
 
-def _length(file: Path, content: Mapping[str, Any]) -> int:
-    """Tokens a training window had; the authors' default where the file does not say."""
-    training_args = content.get("training_args")
-    length = training_args.get("seq_len", DEFAULT_LENGTH) if isinstance(training_args, dict) else DEFAULT_LENGTH
-    if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-        raise CheckpointError("{}: training_args has seq_len {!r}, not a length.".format(file, length))
-    return length
-
-
 def _build(module: types.ModuleType, file: Path, content: Mapping[str, Any]) -> Any:
     """Their model with the EMA weights, as sample.py makes it."""
     own = content["model_cls"]
-    if own != "D3PMAbsorbing":
-        raise CheckpointError("{} holds a {!r}, not nanoDD's D3PMAbsorbing.".format(file, own))
+    if own != MODEL_CLASS:
+        raise CheckpointError("{} holds a {!r}, not nanoDD's {}.".format(file, own, MODEL_CLASS))
     try:
         model = module.D3PMAbsorbing(**content["model_args"])
         ema = content["ema"]

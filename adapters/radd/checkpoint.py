@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from safetensors.torch import save_file
@@ -20,25 +19,12 @@ from torch import Tensor
 
 from adapters.base import CheckpointError
 from adapters.masked.schedules import Geometric, LogLinear, Schedule
+from adapters.radd.layout import CONFIG, NUMPY_NUMBER, OLD_WEIGHTS, RUN_CONFIG, RUN_WEIGHTS, WEIGHTS
 from adapters.radd.network import RaddNetwork, RaddSize
 from adapters.weights import read_pickle, read_safetensors
 
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-OLD_WEIGHTS = "pytorch_model.bin"
-RUN_CONFIG = Path(".hydra") / "config.yaml"
-RUN_WEIGHTS = Path("checkpoints-meta") / "checkpoint.pth"
 #: Buffers that are computed where a file lacks them.
 COMPUTED = {"rotary_emb.inv_freq"}
-#: What rebuilds a numpy number; its module was renamed in numpy 2, and files of both kinds exist.
-_REBUILD = np.float64(0).__reduce__()[0]
-#: A training run's optimizer holds its learning rate as a numpy number; its pickle uses these names, which run no code.
-NUMPY_NUMBER: list[Any] = [
-    np.dtype,
-    type(np.dtype(np.float64)),
-    (_REBUILD, "numpy.core.multiarray.scalar"),
-    (_REBUILD, "numpy._core.multiarray.scalar"),
-]
 #: No RADD number comes near this; it keeps a wrong config from asking for more than tensor sizes can express.
 LARGEST = 1 << 24
 

@@ -23,11 +23,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from adapters.base import AdapterError, CheckpointError, CountedNetwork, LoadSpec
+from adapters.radd.layout import CONFIG, NUMPY_NUMBER, OLD_WEIGHTS, RUN_CONFIG, RUN_WEIGHTS, WEIGHTS
 from adapters.radd.recording import record
 from adapters.tokenizers import load_tokenizer
 from adapters.upstream import StandIn, UpstreamModel, import_modules, patched, their_locals
@@ -51,8 +51,6 @@ CHOICES = {
 }
 #: Where OrderedSampler is given no order it draws one for so many positions, whatever the length (sampling.py).
 THEIR_LENGTH = 1024
-HUB_CONFIG, HUB_WEIGHTS, OLD_HUB_WEIGHTS = "config.json", "model.safetensors", "pytorch_model.bin"
-RUN_CONFIG, RUN_WEIGHTS = Path(".hydra") / "config.yaml", Path("checkpoints-meta") / "checkpoint.pth"
 
 
 @contextlib.contextmanager
@@ -260,14 +258,14 @@ def _load_network(code: Mapping[str, ModuleType], path: Path, device: torch.devi
         if (path / RUN_CONFIG).is_file():
             with patched(loader, torch=StandIn(torch, load=_load_numbers)):
                 return loader.load_model_local(str(path), device)
-        if (path / HUB_CONFIG).is_file() and (path / HUB_WEIGHTS).is_file():
-            stored = _stored_names(path / HUB_WEIGHTS)
+        if (path / CONFIG).is_file() and (path / WEIGHTS).is_file():
+            stored = _stored_names(path / WEIGHTS)
             network, noise = loader.load_model_hf(str(path), device)
             _check_names(network, stored, path)
             return network, noise
-        if (path / HUB_CONFIG).is_file() and (path / OLD_HUB_WEIGHTS).is_file():
-            network = code["model"].RADD(json.loads((path / HUB_CONFIG).read_text(encoding="utf-8"))).to(device)
-            network.load_state_dict(_load_numbers(path / OLD_HUB_WEIGHTS, map_location=device))
+        if (path / CONFIG).is_file() and (path / OLD_WEIGHTS).is_file():
+            network = code["model"].RADD(json.loads((path / CONFIG).read_text(encoding="utf-8"))).to(device)
+            network.load_state_dict(_load_numbers(path / OLD_WEIGHTS, map_location=device))
             return network, code["noise_lib"].get_noise(network.config).to(device)
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError) as error:
         reason = (str(error).splitlines() or [""])[0]
@@ -277,7 +275,7 @@ def _load_network(code: Mapping[str, ModuleType], path: Path, device: torch.devi
             f"{path} is damaged or holds more than tensors and plain values; it is refused."
         ) from None
     raise CheckpointError(
-        f"checkpoint {path} is none that the authors' loader reads: it needs {HUB_CONFIG} and {HUB_WEIGHTS} (Hub), or "
+        f"checkpoint {path} is none that the authors' loader reads: it needs {CONFIG} and {WEIGHTS} (Hub), or "
         f"{RUN_CONFIG} and {RUN_WEIGHTS} (training run; a single snapshot is read by the native engine only)."
     )
 
@@ -290,10 +288,7 @@ def _load_numbers(file: Any, map_location: Any = None) -> Any:
     """
     if not hasattr(torch.serialization, "safe_globals"):
         return torch.load(file, map_location=map_location)
-    rebuild = np.float64(0).__reduce__()[0]
-    allowed: List[Any] = [np.dtype, type(np.dtype(np.float64))]
-    allowed += [(rebuild, "numpy.core.multiarray.scalar"), (rebuild, "numpy._core.multiarray.scalar")]
-    with torch.serialization.safe_globals(allowed):
+    with torch.serialization.safe_globals(NUMPY_NUMBER):
         return torch.load(file, map_location=map_location, weights_only=True)
 
 

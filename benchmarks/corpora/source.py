@@ -61,7 +61,7 @@ def build(request: SourceRequest) -> Source:
     if "validation" in present and evaluated != "validation" and training != "validation":
         watched = _read(corpus, "validation", request, options["heldout_characters"])
     running = _joined(corpus, held, as_text8)
-    pieces, windowing = _pieces(corpus, held, running, request)
+    pieces, windowing = _pieces(corpus, held, running, request, as_text8)
     if len(pieces) < 2:
         raise UserError(_too_short(request, evaluated, len(pieces), len(running)))
     references, data = held_out_sets(pieces, request.samples)
@@ -112,9 +112,11 @@ def _joined(corpus: Corpus, part: Part, as_text8: bool) -> str:
     return text8(text) if as_text8 else text
 
 
-def _pieces(corpus: Corpus, held: Part, running: str, request: SourceRequest) -> tuple[list[str], dict[str, Any]]:
+def _pieces(
+    corpus: Corpus, held: Part, running: str, request: SourceRequest, as_text8: bool
+) -> tuple[list[str], dict[str, Any]]:
     """All windows of the held-out text, and the facts about how they were cut."""
-    length, as_text8 = request.length, request.normalize == "text8" and not corpus.text8_symbols
+    length = request.length
     if request.options["wrapped"]:
         found = cut(running, length)
         dropped = len(running) - len(found) * length

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from adapters.tokenizers import FILE_NAME, Text8Tokenizer, Tokenizer, bpe_tokenizer, word_tokenizer, wrap_tokenizer
-from harness.benchmarks import get_benchmark, prepare
-from harness.config import folder
+from harness.benchmarks import prepare_as_set
 from harness.errors import UserError
 from harness.training.config import TrainConfig
 
@@ -64,18 +63,7 @@ def load_corpus(config: TrainConfig, target: Path) -> Corpus:
     Raises:
         UserError: for a text that is missing, empty or not UTF-8.
     """
-    data = prepare(
-        get_benchmark(config.benchmark),
-        target,
-        seed=config.data_seed,
-        samples=1,
-        data=folder(config.data) if config.data else None,
-        reference=folder(config.reference) if config.reference else None,
-        path=folder(config.benchmark_path) if config.benchmark_path else None,
-        options=config.benchmark_options,
-        normalize=config.normalize,
-        length=config.length,
-    )
+    data = prepare_as_set(config, target, samples=1, length=config.length)
     train, heldout = ((target / name).read_text(encoding="utf-8") for name in ("train.txt", "heldout.txt"))
     kind = data.facts["tokenizer"] if config.tokenizer == "auto" else config.tokenizer
     return make_corpus(train, heldout, _find_tokenizer(kind, target, train, heldout))

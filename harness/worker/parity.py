@@ -23,10 +23,11 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import torch
 
-from adapters.base import AdapterError, GenerateRequest, LikelihoodRequest, LoadSpec
+from adapters.base import AdapterError, GenerateRequest, LikelihoodRequest
 from adapters.parity import Case, Recording
 from harness.worker.jsonl import write_json
 from harness.worker.measure import PeakMemory
+from harness.worker.run import load_model
 
 CASES, TEXTS, TENSORS, TIMES, ERROR = "cases.json", "texts.json", "tensors.pt", "time.json", "error.json"
 
@@ -57,10 +58,7 @@ class ParityWorker:
 
     def run(self) -> None:
         """Do the job's phase. Raises `AdapterError` for what the engine cannot do."""
-        load = dict(self.job["load"])
-        for key in ("checkpoint", "upstream"):
-            load[key] = Path(load[key]) if load[key] else None
-        self.model: Any = importlib.import_module(self.job["engine_module"]).load(LoadSpec(**load))
+        self.model: Any = load_model(self.job["engine_module"], self.job["load"])
         phases = {"cases": self._cases, "record": self._record, "replay": self._replay, "time": self._time}
         phases[self.job["phase"]]()
 

@@ -52,6 +52,13 @@ def batch_seed(seed: int, batch: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def load_model(module: str, load: Dict[str, Any]) -> Model:
+    """The model of an engine's module; `load` has the fields of `LoadSpec` as job.json holds them."""
+    paths = {key: Path(load[key]) if load.get(key) else None for key in ("checkpoint", "data", "upstream")}
+    model: Model = importlib.import_module(module).load(LoadSpec(**{**load, **paths}))
+    return model
+
+
 class Worker:
     """One job in one process.
 
@@ -84,18 +91,10 @@ class Worker:
         if not points:
             return
         start = time.perf_counter()
-        self.model = self._load()
+        self.model = load_model(self.job["adapter"], self.job["load"])
         self._record_session(time.perf_counter() - start)
         for point in points:
             self._run_point(point)
-
-    def _load(self) -> Model:
-        load = dict(self.job["load"])
-        for key in ("checkpoint", "data", "upstream"):
-            load[key] = Path(load[key]) if load.get(key) else None
-        module = importlib.import_module(self.job["adapter"])
-        model: Model = module.load(LoadSpec(**load))
-        return model
 
     def _record_session(self, seconds: float) -> None:
         record = {

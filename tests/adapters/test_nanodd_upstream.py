@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from adapters.nanodd.parity import cases, replay
 from adapters.nanodd.upstream import PACKAGES, NanoddUpstream, heard, load, record, stand_ins
 from adapters.parity import KINDS, compare
 from tests.adapters.test_nanodd import exact_sum
+from tests.checkouts import checkout_of
 from tests.goldens.nanodd_cases import BY_NAME, Case
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -29,11 +29,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 @pytest.fixture(scope="session")
 def checkout() -> Path:
-    parent = Path(os.environ.get("TDBENCH_UPSTREAM", "no-such-folder"))
-    for name in ("flukeskywalker+nanoDD", "nanoDD", "nanodd"):
-        if (parent / name).is_dir():
-            return parent / name
-    pytest.skip("no checkout of the authors' code: TDBENCH_UPSTREAM names no folder that holds one of nanoDD")
+    return checkout_of("nanodd")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from adapters.parity import compare
 from adapters.radd import adapter
 from adapters.radd.parity import cases, replay
 from adapters.radd.upstream import LOSSES, PACKAGES, SCHEDULERS, TASKS, RaddUpstream, checked, load, record
+from tests.checkouts import checkout_of
 from tests.goldens.radd_checkpoints import LENGTH, SIZE, WRITERS, write_hub, write_run
 
 CARD = get_card("radd").upstream
@@ -26,11 +26,7 @@ CARD = get_card("radd").upstream
 
 @pytest.fixture(scope="session")
 def checkout() -> Path:
-    parent = Path(os.environ.get("TDBENCH_UPSTREAM", "no-such-folder"))
-    for name in ("ML-GSAI+RADD", "RADD", "radd"):
-        if (parent / name).is_dir():
-            return parent / name
-    pytest.skip("no checkout of the authors' code: TDBENCH_UPSTREAM names no folder that holds one of RADD")
+    return checkout_of("radd")
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ast
-import os
 import random
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.corpora.detokenize import DETOKENIZERS
+from tests.checkouts import checkout_of
 
 # Odd on purpose: shared spaces, nested and unclosed brackets, repeated marks, the literal slashes.
 PAIRS: dict[str, list[tuple[str, str]]] = {
@@ -85,15 +84,6 @@ def test_none_changes_nothing() -> None:
     assert DETOKENIZERS["none"](" a @-@ b \n") == " a @-@ b \n"
 
 
-def radd_checkout() -> Path:
-    """The authors' RADD in the folder of checkouts, or a skipped test."""
-    parent = Path(os.environ.get("TDBENCH_UPSTREAM", "no-such-folder"))
-    for name in ("ML-GSAI+RADD", "RADD", "radd"):
-        if (parent / name / "data.py").is_file():
-            return parent / name
-    pytest.skip("no checkout of the authors' code: TDBENCH_UPSTREAM names no folder that holds one of RADD")
-
-
 def theirs(source: str) -> dict[str, Callable[[str], str]]:
     """The detokenisers of RADD's data.py, without its imports."""
     wanted = [node for node in ast.parse(source).body if getattr(node, "name", None) in THEIRS.values()]
@@ -103,7 +93,7 @@ def theirs(source: str) -> dict[str, Callable[[str], str]]:
 
 
 def test_equal_to_radd_on_random_text() -> None:
-    functions = theirs((radd_checkout() / "data.py").read_text(encoding="utf-8"))
+    functions = theirs((checkout_of("radd") / "data.py").read_text(encoding="utf-8"))
     rng = random.Random(0)
     for _ in range(5_000):
         text = "".join(rng.choices(ATOMS, k=rng.randint(0, 14)))

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from adapters.cards import get_card
-from adapters.nanodd.checkpoint import FILE_NAME
+from adapters.nanodd.layout import FILE_NAME
 from adapters.nanodd.upstream import MODULES, PACKAGES, quiet, stand_ins
 from adapters.upstream import import_modules
 from tests.goldens.nanodd_cases import BY_NAME, CASES, Case
