@@ -57,7 +57,7 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "Python 3.11 to 3.13 is needed, $(PYTHON) is $$($(PYTHON) --version). Use: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mauve,evaluate,upstream,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mauve,evaluate,bertscore,upstream,dev]'
 	@touch $(READY)
 
 clean:

@@ -17,7 +17,10 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, 
 
 import torch
 
-TASKS = ("unconditional", "prefix", "infill")
+#: Tasks on running text.
+TEXT_TASKS = ("unconditional", "prefix", "infill")
+#: All tasks; "seq2seq" writes one text from another.
+TASKS = (*TEXT_TASKS, "seq2seq")
 
 
 class AdapterError(Exception):
@@ -57,10 +60,12 @@ class LoadSpec:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is given of a text: `prefix` at its start, `suffix` at its end, either may be empty."""
+    """What is given of a text: `prefix` at its start, `suffix` at its end, either may be empty; for "seq2seq" the
+    `source`, which is no part of the text that is written."""
 
     prefix: str = ""
     suffix: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,9 @@ class GenerateRequest:
     """One batch to generate.
 
     Attributes:
-        task: "unconditional", "prefix" or "infill".
+        task: one of `TASKS`.
         count: number of sequences B; equals len(prompts) when there are prompts.
-        length: tokens per sequence L, given tokens included.
+        length: tokens per sequence L, given tokens (a source included) included.
         steps: the scheduler's own step count.
         scheduler: name of the sampling algorithm.
         options: scheduler options (temperature, top_p, top_k, grid, sampling_dtype, ...).
@@ -99,10 +104,13 @@ class GenerateResult:
 
     Attributes:
         tokens: B lists of L token ids, given ones included.
-        texts: B decoded texts; a mask left over by a sampler is shown as `MASK_TEXT`.
+        texts: B decoded texts; a mask left over by a sampler is shown as `MASK_TEXT`. For "seq2seq" the written text
+            alone, without special tokens.
         nfe: network function evaluations of each sequence, counted at the network, discarded work included.
         generated_tokens: tokens of each sequence which the model wrote (prompt and padding excluded).
         trace: for each kept step the B decoded states, or empty.
+        left_off: tokens of each prompt that the model has no room for, so that it did not see them; empty where all
+            prompts were seen whole.
     """
 
     tokens: List[List[int]]
@@ -110,6 +118,7 @@ class GenerateResult:
     nfe: List[int]
     generated_tokens: List[int]
     trace: List[List[str]] = field(default_factory=list)
+    left_off: List[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -284,6 +293,34 @@ class TrainSpec:
     eos_id: Optional[int] = None
 
 
+@dataclass(frozen=True)
+class TrainBatch:
+    """A batch to train on.
+
+    Attributes:
+        tokens: ids [B, L + lookahead] int64: windows of running text, or pairs as `Trainable.pair_row` lays them out.
+        given: [B, L + lookahead] bool: what a pair's source takes; None for running text.
+    """
+
+    tokens: torch.Tensor
+    given: Optional[torch.Tensor] = None
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that are optimised alike.
+
+    Attributes:
+        parameters: at least one.
+        rate: factor on the learning rate.
+        weight_decay: AdamW's decay; None for the recipe's.
+    """
+
+    parameters: List[torch.nn.Parameter]
+    rate: float = 1.0
+    weight_decay: Optional[float] = None
+
+
 class Trainable:
     """A fresh network with its own loss and export, as `tdbench train` needs it. Adapters offer
     ``trainable(spec: TrainSpec) -> Trainable`` where the model can be trained here."""
@@ -292,10 +329,26 @@ class Trainable:
     module: torch.nn.Module
     #: Tokens that `loss` wants behind each window of L.
     lookahead: int = 0
+    #: Whether it is trained on pairs of source and target instead of running text.
+    pairs: bool = False
 
-    def loss(self, tokens: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The authors' training loss on a batch of windows [B, L + lookahead], in nats per token (scalar)."""
+    def loss(self, batch: TrainBatch, generator: torch.Generator) -> torch.Tensor:
+        """The authors' training loss on a batch (scalar): nats per token where their loss has that unit."""
         raise NotImplementedError
+
+    def pair_row(self, source: List[int], target: List[int]) -> Tuple[List[int], int]:
+        """A pair as one row of L ids, padding included, and how many of them at its start are given.
+
+        Args:
+            source, target: ids without special tokens.
+        """
+        raise NotImplementedError
+
+    def parameter_groups(self) -> List[ParameterGroup]:
+        """How the parameters are optimised; by default matrices decay and vectors do not."""
+        trained = [p for p in self.module.parameters() if p.requires_grad]
+        matrices, vectors = [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2]
+        return [ParameterGroup(matrices), ParameterGroup(vectors, weight_decay=0.0)]
 
     def export(self, folder: Path, ema: Dict[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
         """Write the authors' published layout: `module` holds the raw weights, `ema` the averaged state dict.

@@ -139,6 +139,7 @@ class Card:
         upstream: the authors' code.
         tasks: accepted tasks.
         schedulers: by name.
+        options: of the model itself, with their defaults: every scheduler of its family takes them too.
         estimators: likelihood estimators by name with a summary; the first is the default; empty where there is none.
         likelihood: "exact", "upper_bound" or None.
         checkpoints: by name.
@@ -157,6 +158,7 @@ class Card:
     upstream: UpstreamCard = field(default_factory=UpstreamCard)
     tasks: tuple[str, ...] = ()
     schedulers: dict[str, SchedulerCard] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     estimators: dict[str, str] = field(default_factory=dict)
     likelihood: str | None = None
     checkpoints: dict[str, CheckpointCard] = field(default_factory=dict)
@@ -202,11 +204,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def _family_schedulers(family: str | None) -> dict[str, SchedulerCard]:
+def _family_schedulers(family: str | None, options: dict[str, Any]) -> dict[str, SchedulerCard]:
+    """The family's schedulers with the model's own options added to theirs."""
     if family is None:
         return {}
     entries = _read_yaml(_HERE / family / "family.yaml")["schedulers"]
-    return {name: SchedulerCard(name=name, **entry) for name, entry in entries.items()}
+    cards = {name: SchedulerCard(name=name, **entry) for name, entry in entries.items()}
+    return {name: replace(card, options={**card.options, **options}) for name, card in cards.items()}
 
 
 def _upstream(entry: dict[str, Any]) -> UpstreamCard:
@@ -239,7 +243,7 @@ def read_card(folder: Path, module: str) -> Card:
         return Card(
             module=module,
             folder=folder,
-            schedulers={**_family_schedulers(family), **own},
+            schedulers={**_family_schedulers(family, data.get("options") or {}), **own},
             checkpoints=checkpoints,
             **data,
         )

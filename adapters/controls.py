@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from adapters.base import (
-    TASKS,
+    TEXT_TASKS,
     AdapterError,
     CountedNetwork,
     GenerateRequest,
@@ -110,8 +110,8 @@ class Control(Model):
         return []
 
     def check(self, request: GenerateRequest) -> None:
-        if request.task not in TASKS:
-            raise AdapterError(f"task '{request.task}' is not one of {', '.join(TASKS)}.")
+        if request.task not in TEXT_TASKS:
+            raise AdapterError(f"task '{request.task}' is not one of {', '.join(TEXT_TASKS)}.")
         if request.scheduler not in self.schedulers:
             raise AdapterError(f"scheduler '{request.scheduler}' is not one of {', '.join(self.schedulers)}.")
         if request.count < 1 or request.length < 1:

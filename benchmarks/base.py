@@ -52,6 +52,14 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """A source text and what may be written from it: one true text or more, the first being the usual one."""
+
+    source: str
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Source:
     """What `build` gives.
 
@@ -64,6 +72,11 @@ class Source:
         tokens: how people count this text: "words" or "text8" (characters).
         facts: further figures for benchmark.json.
         prompts: prefixes without a true continuation, where the benchmark has those in place of held-out text.
+        pairs: held-out pairs of a sequence-to-sequence benchmark; at most `samples`. It has no windows: `references`
+            and `data` are empty.
+        train_pairs: its training pairs; `train` holds their targets, one a line, for the controls that count.
+        heldout_pairs: further pairs, apart from both, to watch a training by.
+        data_pairs: for each of `pairs` another true text, what the `data` control gives; empty where there is none.
     """
 
     train: str
@@ -74,3 +87,7 @@ class Source:
     tokens: str
     facts: dict[str, Any] = field(default_factory=dict)
     prompts: list[str] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)
+    train_pairs: list[Pair] = field(default_factory=list)
+    heldout_pairs: list[Pair] = field(default_factory=list)
+    data_pairs: list[str] = field(default_factory=list)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adapters.base import (
-    TASKS,
+    TEXT_TASKS,
     AdapterError,
     CountedNetwork,
     GenerateRequest,
@@ -69,8 +69,8 @@ class MaskedModel(Model):
         return "ancestral" if scheduler == "euler" and self.denoiser.schedule.linear else None
 
     def check(self, request: GenerateRequest) -> None:
-        if request.task not in TASKS:
-            raise AdapterError(f"task '{request.task}' is not one of {', '.join(TASKS)}")
+        if request.task not in TEXT_TASKS:
+            raise AdapterError(f"task '{request.task}' is not one of {', '.join(TEXT_TASKS)}")
         if request.scheduler not in self.schedulers:
             raise AdapterError(f"scheduler '{request.scheduler}' is not one of {', '.join(sorted(self.schedulers))}")
         if self.max_length and not 1 <= request.length <= self.max_length:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from harness.metrics.judge import Judge
 
 Better = Literal["higher", "lower", "none"]
-Need = Literal["judge", "references", "paired_references"]
+Need = Literal["judge", "references", "paired_references", "sources", "candidates"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,11 @@ class ScoreInput:
     Attributes:
         texts: what the model wrote, by index; for prefix and infill without the given part, on all sides.
         references: held-out real texts, to be compared as a set.
-        paired_references: the true text of each sample, aligned with `texts`; None for unconditional generation.
-        task: "unconditional", "prefix" or "infill".
+        paired_references: the true texts of each sample, one or more, aligned with `texts`; None where there are none
+            (unconditional generation, say).
+        sources: what each text was written from, aligned with `texts`; None but for seq2seq.
+        candidates: all texts that each of `texts` was chosen from, aligned with it; None where there was no choice.
+        task: "unconditional", "prefix", "infill" or "seq2seq".
         facts: benchmark facts (benchmark.json); `tokens` is "words" or "text8".
         judge: the language model that scores texts, or None.
         seed: of resampling, subsets and k-means.
@@ -29,7 +32,9 @@ class ScoreInput:
 
     texts: Sequence[str]
     references: Sequence[str] = ()
-    paired_references: Sequence[str] | None = None
+    paired_references: Sequence[Sequence[str]] | None = None
+    sources: Sequence[str] | None = None
+    candidates: Sequence[Sequence[str]] | None = None
     task: str = "unconditional"
     facts: Mapping[str, Any] = field(default_factory=dict)
     judge: Judge | None = None
@@ -102,4 +107,8 @@ class Metric:
             return missing("no held-out texts")
         if "paired_references" in self.needs and data.paired_references is None:
             return missing(f"no true text for each sample: the task is {data.task}")
+        if "sources" in self.needs and data.sources is None:
+            return missing(f"no sources: the task is {data.task}")
+        if "candidates" in self.needs and data.candidates is None:
+            return missing("one text for each prompt: candidates come from several seeds, in a row of their own")
         return self.compute(data)

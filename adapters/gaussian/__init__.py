@@ -1,0 +1,1 @@
+"""Family: Gaussian diffusion on embeddings. Noise as log-SNR, schedulers and bounds over one denoiser."""
