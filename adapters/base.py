@@ -305,6 +305,10 @@ class TrainBatch:
     tokens: torch.Tensor
     given: Optional[torch.Tensor] = None
 
+    def to(self, device: str) -> "TrainBatch":
+        """The same batch on a device."""
+        return TrainBatch(self.tokens.to(device), None if self.given is None else self.given.to(device))
+
 
 @dataclass(frozen=True)
 class ParameterGroup:
@@ -331,9 +335,11 @@ class Trainable:
     lookahead: int = 0
     #: Whether it is trained on pairs of source and target instead of running text.
     pairs: bool = False
+    #: Unit of `loss`, for people.
+    loss_unit: str = "nats per token"
 
     def loss(self, batch: TrainBatch, generator: torch.Generator) -> torch.Tensor:
-        """The authors' training loss on a batch (scalar): nats per token where their loss has that unit."""
+        """The authors' training loss on a batch (scalar), in `loss_unit`."""
         raise NotImplementedError
 
     def pair_row(self, source: List[int], target: List[int]) -> Tuple[List[int], int]:

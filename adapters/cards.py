@@ -39,6 +39,7 @@ class SchedulerCard:
         precision: arithmetic of the categorical draws: the name of the option that holds it, or the arithmetic itself;
             None where nothing is drawn.
         held_out: whether each sample is a held-out window, so that there are no more samples than windows.
+        deterministic: whether every seed gives the same text.
     """
 
     name: str
@@ -51,6 +52,7 @@ class SchedulerCard:
     family: bool = True
     precision: str | None = None
     held_out: bool = False
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from adapters.base import (
-    TEXT_TASKS,
+    TASKS,
     AdapterError,
     CountedNetwork,
     GenerateRequest,
@@ -61,7 +62,11 @@ class PreparedData:
 
     def windows(self) -> list[list[int]]:
         """Ids of the second held-out set."""
-        return [self.tokenizer.encode(line["text"]) for line in self._lines("data.jsonl")]
+        return [self.tokenizer.encode(text) for text in self.other_texts()]
+
+    def other_texts(self) -> list[str]:
+        """The second held-out set: windows, or for each pair another true text."""
+        return [line["text"] for line in self._lines("data.jsonl")]
 
     def prompts(self) -> list[dict[str, Any]]:
         """The benchmark's prompts with what really follows them, where it is known."""
@@ -110,8 +115,8 @@ class Control(Model):
         return []
 
     def check(self, request: GenerateRequest) -> None:
-        if request.task not in TEXT_TASKS:
-            raise AdapterError(f"task '{request.task}' is not one of {', '.join(TEXT_TASKS)}.")
+        if request.task not in TASKS:
+            raise AdapterError(f"task '{request.task}' is not one of {', '.join(TASKS)}.")
         if request.scheduler not in self.schedulers:
             raise AdapterError(f"scheduler '{request.scheduler}' is not one of {', '.join(self.schedulers)}.")
         if request.count < 1 or request.length < 1:
@@ -129,8 +134,14 @@ class Control(Model):
         """
         raise NotImplementedError
 
+    def write(self, request: GenerateRequest, row: int, rng: random.Random) -> str:
+        """The text of one sequence of a seq2seq request; arguments as in `fill`."""
+        raise AdapterError("this control writes no text from another: it has no task 'seq2seq'.")
+
     def generate(self, request: GenerateRequest) -> GenerateResult:
         self.check(request)
+        if request.task == "seq2seq":
+            return self._written(request)
         mask = self.tokenizer.vocab_size
         tokens: Ids = prompt_rows(request, self.tokenizer, mask).numpy()
         written = (tokens == mask).sum(axis=1).tolist()
@@ -144,6 +155,13 @@ class Control(Model):
             generated_tokens=written,
         )
 
+    def _written(self, request: GenerateRequest) -> GenerateResult:
+        """seq2seq works on texts, which the tokenizer may not know: there are no ids, and words are counted."""
+        rng = random.Random(request.seed)
+        texts = [self.write(request, row, rng) for row in range(request.count)]
+        words = [len(text.split()) for text in texts]
+        return GenerateResult([[] for _ in texts], texts, nfe=[0] * request.count, generated_tokens=words)
+
     def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
         raise NotAvailable("this control is no probability model: it has no likelihood of its own.")
 
@@ -155,8 +173,31 @@ class DataControl(Control):
 
     def __init__(self, data: PreparedData) -> None:
         super().__init__(data)
-        self._windows = data.windows()
         self._prompts = data.prompts()
+
+    @cached_property
+    def _windows(self) -> list[list[int]]:
+        return self.data.windows()
+
+    def write(self, request: GenerateRequest, row: int, rng: random.Random) -> str:
+        """A true text of source number `request.first + row`, and none of those it is compared with.
+
+        Raises:
+            AdapterError, NotAvailable: as `fill`.
+        """
+        index, texts = self._index(request, row), self._other_texts
+        if index >= len(texts):
+            raise NotAvailable("this benchmark has no true text of its sources beside those it compares with.")
+        return texts[index]
+
+    @cached_property
+    def _other_texts(self) -> list[str]:
+        return self.data.other_texts()
+
+    def _index(self, request: GenerateRequest, row: int) -> int:
+        if request.first is None:
+            raise AdapterError("real text needs `first`, the index of the batch's first sequence in its point.")
+        return request.first + row
 
     def fill(self, request: GenerateRequest, row: int, ids: Ids, blank: Ids, rng: random.Random) -> None:
         """Text number `request.first + row`, so that a point never repeats one.
@@ -165,9 +206,7 @@ class DataControl(Control):
             AdapterError: where the request does not say which texts.
             NotAvailable: where there is no such text, or a shorter one.
         """
-        if request.first is None:
-            raise AdapterError("real text needs `first`, the index of the batch's first sequence in its point.")
-        index = request.first + row
+        index = self._index(request, row)
         if request.task == "unconditional":
             ids[:] = self._window(index, request.length)
         else:
@@ -299,6 +338,18 @@ class Bigram(CountModel):
         if rng.random() * (count + BIGRAM_PRIOR) < BIGRAM_PRIOR:
             return self._unigram.draw(previous, rng)
         return int(self._followers[self._ends[previous] - count + rng.randrange(count)])
+
+
+class CopyControl(Control):
+    """Gives the source back: what overlap with the references is worth when nothing was done."""
+
+    def write(self, request: GenerateRequest, row: int, rng: random.Random) -> str:
+        return request.prompts[row].source
+
+
+def load_copy(spec: LoadSpec) -> CopyControl:
+    """The `copy` control of a prepared benchmark."""
+    return CopyControl(prepared_data(spec))
 
 
 def load_data(spec: LoadSpec) -> DataControl:

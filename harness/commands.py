@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pandas as pd
 from adapters.cards import all_cards, get_card
 from harness import doctor as machine
 from harness import provenance
-from harness.benchmarks import DEFAULT_COUNTS, Benchmark, BenchmarkData, all_benchmarks, get_benchmark, prepare_as_set
+from harness.benchmarks import DEFAULT_COUNTS, Benchmark, BenchmarkData, all_benchmarks, prepare_as_set
 from harness.config import BenchConfig, ReportConfig, ScoreConfig, build, folder
 from harness.errors import UserError
 from harness.execute import Outcome, Settings, execute
@@ -18,6 +19,7 @@ from harness.fetch import fetch_upstream, missing_packages, pip_line
 from harness.metrics import get_metric
 from harness.plan import make_plan, run_name, threads
 from harness.progress import Progress
+from harness.selection import select
 from harness.store import RunStore
 from harness.summary import HEADLINE_METRICS, print_summary
 from harness.table import table
@@ -27,27 +29,26 @@ from harness.worker.jsonl import DISK_FULL
 def bench(words: list[str]) -> int:
     """Plan, run, score, report. Exit code 0, 1 for failed points, 2 for what a model refused."""
     config = build(BenchConfig, words)
-    benchmark = get_benchmark(config.benchmark)
     # Every name and number is checked before anything is written.
-    make_plan(config)
+    benchmarks = make_plan(config).benchmarks
     for name in [] if config.metrics == ["default"] else config.metrics:
         get_metric(name)
     store = RunStore(folder(config.results) / run_name(config))
     _make_folder(folder(config.reports) / store.run)
     with store.locked():
-        outcome = _generate(config, benchmark, store)
+        outcome = _generate(config, benchmarks, store)
         scored = _score_or_say(store, config)
         page = _report(store, folder(config.reports))
-    wanted = benchmark.metrics[:HEADLINE_METRICS] if config.metrics == ["default"] else config.metrics
-    print_summary(table(store), wanted)
+    named = None if config.metrics == ["default"] else config.metrics
+    print_summary(table(store), {b.name: named or b.metrics[:HEADLINE_METRICS] for b in benchmarks})
     print(f"\nreport: {page}")
     return _exit_code(outcome) or int(not scored)
 
 
-def _generate(config: BenchConfig, benchmark: Benchmark, store: RunStore) -> Outcome:
-    data = prepare_data(config, store.benchmark_data(benchmark.name))
+def _generate(config: BenchConfig, benchmarks: Sequence[Benchmark], store: RunStore) -> Outcome:
+    data = {b.name: prepare_data(b, config, store.benchmark_data(b.name)) for b in benchmarks}
     plan = make_plan(config, data)
-    notes = [*plan.notes, *data.facts.get("data_notes", ())]
+    notes = [*plan.notes, *(note for prepared in data.values() for note in prepared.facts.get("data_notes", ()))]
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     store.write_plan(
@@ -57,18 +58,20 @@ def _generate(config: BenchConfig, benchmark: Benchmark, store: RunStore) -> Out
             "config": dict(vars(config)),
             "environment": provenance.environment(),
             "notes": notes,
+            "benchmarks": [benchmark.name for benchmark in benchmarks],
             "points": plan.points,
         }
     )
     settings = Settings(threads(config), config.warmup_calls, config.time_limit)
-    return execute(store, plan, settings, Progress())
+    outcome = execute(store, plan, settings, Progress())
+    select(store)
+    return outcome
 
 
-def prepare_data(config: BenchConfig, place: Path) -> BenchmarkData:
-    """The data that a configuration asks for, prepared in the folder `place`."""
-    benchmark = get_benchmark(config.benchmark)
+def prepare_data(benchmark: Benchmark, config: BenchConfig, place: Path) -> BenchmarkData:
+    """The data of a benchmark as a configuration asks for it, prepared in the folder `place`."""
     samples = max(benchmark.count(name, getattr(config, name)) for name in DEFAULT_COUNTS)
-    return prepare_as_set(config, place, samples, config.window or config.length)
+    return prepare_as_set(benchmark, config, place, samples, config.window or config.length)
 
 
 def _exit_code(outcome: Outcome) -> int:

@@ -20,7 +20,7 @@ DEVICES = "auto, cpu, cuda, cuda:N"
 DTYPES = ("float32", "bfloat16", "float16")
 ENGINES = ("native", "upstream")
 DEFAULT_STEPS = [4, 16, 64]
-DEFAULT_CONTROLS = ["data", "shuffled", "unigram", "bigram", "repetitive"]
+DEFAULT_CONTROLS = ["data", "shuffled", "copy", "unigram", "bigram", "repetitive"]
 C = TypeVar("C")
 
 
@@ -56,6 +56,10 @@ def as_list(value: Any) -> list[Any]:
     return list(dict.fromkeys(values))
 
 
+#: Settings of `BenchConfig` that are lists.
+LISTS = ("model", "benchmark", "task", "steps", "schedulers", "seeds", "likelihood", "controls", "metrics", "engine")
+
+
 @dataclass
 class BenchConfig:
     """What `tdbench bench` runs."""
@@ -64,7 +68,9 @@ class BenchConfig:
     checkpoint: Any = option(
         "tiny", "checkpoint name, a folder in the published layout, or {model: name or folder, ...}"
     )
-    benchmark: str = option("toy", "benchmark: what is generated and what it is compared with")
+    benchmark: Any = option(
+        "default", "benchmarks (list): what is generated and compared; 'default': those the checkpoints were made for"
+    )
     benchmark_path: Any = option(
         None, "local file or folder of the benchmark's own format, read instead of a download", key="benchmark.path"
     )
@@ -75,13 +81,15 @@ class BenchConfig:
     reference: Any = option(None, "held-out text file; without it the last tenth of data is held out")
     normalize: Any = option(None, "'text8' (a-z and space) or 'none'; empty: what the benchmark's card says")
     task: Any = option(
-        "default", "tasks (list): unconditional, prefix, infill; 'none' for likelihood only; 'default': the benchmark's"
+        "default",
+        "tasks (list): unconditional, prefix, infill, seq2seq; 'none' for likelihood only; 'default': the benchmark's",
     )
     steps: Any = option("default", "sampler step counts to sweep (list), or 'default': 4,16,64")
     schedulers: Any = option("default", "sampling algorithms (list), or 'default': what the model's card marks")
     options: Any = option({}, "scheduler options, as {temperature: 0.9, top_p: 0.95, sampling_dtype: native}")
     samples: Any = option(None, "sequences to generate at each point; empty: the benchmark's own count, else 256")
-    seeds: Any = option([0], "random seeds (list); each is a row of its own")
+    seeds: Any = option("default", "random seeds (list), each a row of its own; 'default': the benchmark's, else 0")
+    mbr: bool = option(True, "seq2seq with several seeds: one more row that chooses among their texts (MBR)")
     length: Any = option(None, "tokens per sequence; empty: what the checkpoint was made for")
     window: Any = option(None, "size of a held-out text: characters (text) or words (toy); empty: as length")
     batch_size: int = option(64, "sequences in one batch; part of the row's identity")
@@ -112,7 +120,7 @@ class BenchConfig:
     reports: str = option("reports", "folder that holds reports")
 
     def __post_init__(self) -> None:
-        for name in ("model", "task", "steps", "schedulers", "seeds", "likelihood", "controls", "metrics", "engine"):
+        for name in LISTS:
             setattr(self, name, as_list(getattr(self, name)))
         if self.steps != ["default"]:
             self.steps = [positive("steps", value) for value in self.steps]
@@ -121,9 +129,9 @@ class BenchConfig:
         for name in ("samples", "likelihood_samples", "length", "window", "threads"):
             if getattr(self, name) is not None:
                 positive(name, getattr(self, name))
-        if not self.steps or not self.seeds or not self.task:
-            raise UserError("steps, seeds and task need at least one value each.")
-        for seed in self.seeds:
+        if not self.steps or not self.seeds or not self.task or not self.benchmark:
+            raise UserError("steps, seeds, task and benchmark need at least one value each.")
+        for seed in self.seeds if self.seeds != ["default"] else []:
             if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
                 raise UserError(f"seeds must be whole numbers, 0 or more, got '{seed}'.")
         if self.dtype not in DTYPES:

@@ -56,7 +56,7 @@ def execute(store: RunStore, plan: Plan, settings: Settings, progress: Progress)
     """
     outcome = Outcome()
     for job in plan.jobs:
-        _write_job(store, plan, job, settings)
+        _write_job(store, job, settings)
     progress.start(sum(_left(store, job) for job in plan.jobs))
     for job in plan.jobs:
         _JobRunner(store, job, settings, progress, outcome).run()
@@ -64,10 +64,10 @@ def execute(store: RunStore, plan: Plan, settings: Settings, progress: Progress)
     return outcome
 
 
-def _write_job(store: RunStore, plan: Plan, job: Job, settings: Settings) -> None:
+def _write_job(store: RunStore, job: Job, settings: Settings) -> None:
     folder = store.job_folder(job.name)
     folder.mkdir(parents=True, exist_ok=True)
-    data = store.benchmark_data(plan.benchmark.name).resolve()
+    data = store.benchmark_data(job.benchmark).resolve()
     record = {
         "job": job.name,
         "adapter": job.adapter,

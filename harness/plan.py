@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import psutil
@@ -12,10 +12,14 @@ from adapters.cards import Card, all_cards, get_card
 from harness.benchmarks import Benchmark, BenchmarkData, get_benchmark
 from harness.checkpoints import resolve
 from harness.config import BenchConfig
-from harness.errors import UserError
+from harness.errors import UserError, unknown
 from harness.points import Job, PointBuilder, digest_of
+from harness.selection import selected_points
 from harness.store import Record
 from harness.upstream import check_settings
+
+#: Where neither the user nor a card names a benchmark.
+DEFAULT_BENCHMARK = "toy"
 
 
 @dataclass(frozen=True)
@@ -23,41 +27,87 @@ class Plan:
     """Everything one invocation will do.
 
     Attributes:
-        benchmark: what is run.
+        benchmarks: what is run, in order.
         jobs: in order.
+        points: of the jobs, then those that are made from others after generation.
         notes: sentences for the user about what was settled for them.
     """
 
-    benchmark: Benchmark
+    benchmarks: list[Benchmark]
     jobs: list[Job]
+    points: list[Record]
     notes: list[str]
 
-    @property
-    def points(self) -> list[Record]:
-        return [point for job in self.jobs for point in job.points]
 
-
-def make_plan(config: BenchConfig, data: BenchmarkData | None = None) -> Plan:
+def make_plan(config: BenchConfig, data: Mapping[str, BenchmarkData] | None = None) -> Plan:
     """Points and jobs of a configuration; loads nothing.
 
     Args:
         config: validated configuration.
-        data: the prepared benchmark data, whose digest is part of each fingerprint; None to check the configuration
-            only.
+        data: the prepared data of each benchmark, whose digest is part of each fingerprint; None to check the
+            configuration only.
 
     Raises:
         UserError: for a name, step count, length or option that no model could run.
     """
-    benchmark = get_benchmark(config.benchmark)
+    benchmarks = chosen_benchmarks(config)
+    _check_tasks(config, benchmarks)
     notes: list[str] = []
     jobs = []
     cards = chosen_cards(config)
     check_settings((card.name for card in cards if "upstream" in _engines(config, card)), config)
-    for card in cards:
-        checkpoint = resolve(card, checkpoint_name(config, card), config.tokenizer)
-        for engine in _engines(config, card):
-            jobs.append(PointBuilder(config, benchmark, card, engine, checkpoint, data, notes).job())
-    return Plan(benchmark=benchmark, jobs=jobs, notes=list(dict.fromkeys(notes)))
+    for benchmark in benchmarks:
+        for card in cards:
+            if not _takes_part(card, benchmark, benchmarks):
+                continue
+            checkpoint = resolve(card, checkpoint_name(config, card), config.tokenizer)
+            mine = data[benchmark.name] if data else None
+            for engine in _engines(config, card):
+                jobs.append(PointBuilder(config, benchmark, card, engine, checkpoint, mine, notes).job())
+    jobs = [job for job in jobs if job.points]
+    points = [point for job in jobs for point in job.points]
+    chosen = selected_points(points) if config.mbr else []
+    return Plan(benchmarks=benchmarks, jobs=jobs, points=points + chosen, notes=list(dict.fromkeys(notes)))
+
+
+def chosen_benchmarks(config: BenchConfig) -> list[Benchmark]:
+    """The benchmarks a configuration names, or those that the chosen models' checkpoints were made for.
+
+    Raises:
+        UserError: for an unknown name, or a local file with several benchmarks.
+    """
+    names = config.benchmark
+    if names == ["default"]:
+        models = [card for card in _named_cards(config) if card.role != "control"]
+        names = sorted({_home(config, card) for card in models}) or [DEFAULT_BENCHMARK]
+    if len(names) > 1:
+        single = {"benchmark.path": config.benchmark_path, "benchmark.options": config.benchmark_options}
+        single |= {"data": config.data, "reference": config.reference}
+        for key, value in single.items():
+            if value:
+                raise UserError(f"{key}= is for one benchmark: name it with benchmark=. Here: {', '.join(names)}.")
+    return [get_benchmark(name) for name in names]
+
+
+def _check_tasks(config: BenchConfig, benchmarks: list[Benchmark]) -> None:
+    """Refuse a task that no benchmark of the run has."""
+    known = list(dict.fromkeys(task for benchmark in benchmarks for task in benchmark.tasks))
+    for task in config.task:
+        if task not in ("default", "none", *known):
+            raise unknown(f"task of benchmark {', '.join(b.name for b in benchmarks)}", str(task), known)
+
+
+def _home(config: BenchConfig, card: Card) -> str:
+    """The benchmark that a model's checkpoint was made for; of a checkpoint that does not say, its tiny one's."""
+    name = checkpoint_name(config, card)
+    known = [card.checkpoints[key].benchmark for key in (name, "tiny") if key in card.checkpoints]
+    return next((benchmark for benchmark in known if benchmark), DEFAULT_BENCHMARK)
+
+
+def _takes_part(card: Card, benchmark: Benchmark, benchmarks: list[Benchmark]) -> bool:
+    """Whether a model runs on a benchmark: where no benchmark of the run has a task of its, the first one says so."""
+    having = [b for b in benchmarks if set(b.tasks) & set(card.tasks)] or benchmarks[:1]
+    return benchmark in having
 
 
 def _engines(config: BenchConfig, card: Card) -> list[str]:
@@ -71,14 +121,24 @@ def _engines(config: BenchConfig, card: Card) -> list[str]:
 
 
 def chosen_cards(config: BenchConfig) -> list[Card]:
-    """The models a configuration names (or all that have its checkpoint and engines), then the controls."""
-    cards = [get_card(name) for name in config.model]
-    if not cards:
-        cards = [card for card in all_cards().values() if card.role != "control" and _has_checkpoint(config, card)]
-        cards = [card for card in cards if card.role == "baseline" or set(config.engine) <= set(card.engines)]
-        cards.sort(key=lambda card: (card.role == "baseline", card.name))
+    """The models a configuration names, or all that have its checkpoint, engines and a task of its benchmarks; then
+    the controls.
+    """
+    cards = _named_cards(config)
+    if not config.model:
+        tasks = {task for benchmark in chosen_benchmarks(config) for task in benchmark.tasks}
+        cards = [card for card in cards if tasks & set(card.tasks)]
     controls = [get_card(name) for name in config.controls]
     return list({card.name: card for card in [*cards, *controls]}.values())
+
+
+def _named_cards(config: BenchConfig) -> list[Card]:
+    """The models a configuration names, or all that have its checkpoint and engines, baselines last."""
+    if config.model:
+        return [get_card(name) for name in config.model]
+    cards = [card for card in all_cards().values() if card.role != "control" and _has_checkpoint(config, card)]
+    cards = [card for card in cards if card.role == "baseline" or set(config.engine) <= set(card.engines)]
+    return sorted(cards, key=lambda card: (card.role == "baseline", card.name))
 
 
 def _has_checkpoint(config: BenchConfig, card: Card) -> bool:
@@ -111,7 +171,8 @@ def run_name(config: BenchConfig) -> str:
             raise UserError(f"run '{name}' is no folder name: use letters, digits, '-', '_' and '.'.")
         return name
     kept = {key: value for key, value in vars(config).items() if key not in ("run", "results", "reports")}
-    return f"{config.benchmark}-{digest_of(kept)[:8]}"
+    names = "-".join(benchmark.name for benchmark in chosen_benchmarks(config))
+    return f"{names}-{digest_of(kept)[:8]}"
 
 
 def batch_count(point: Record) -> int:
@@ -123,7 +184,7 @@ def work_of(point: Record) -> int:
     """Relative cost of one batch of a point, for the time left: network evaluations at most."""
     if point["kind"] == "likelihood":
         return max(1, int(point["options"].get("draws", 1)))
-    return max(1, min(point["steps"], point["length"]))
+    return max(1, int(point["steps"]))
 
 
 def model_names(points: Iterable[Record]) -> list[str]:

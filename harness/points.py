@@ -30,6 +30,7 @@ class Job:
 
     Attributes:
         name: folder name below jobs/.
+        benchmark: name of the benchmark whose data it reads.
         adapter: importable adapter module.
         checkpoint_sha256: digest of the weights, "" where there are none.
         load: fields of `adapters.base.LoadSpec`, data excepted.
@@ -38,6 +39,7 @@ class Job:
     """
 
     name: str
+    benchmark: str
     adapter: str
     checkpoint_sha256: str
     load: Record
@@ -94,7 +96,7 @@ class PointBuilder:
         for point in points:
             point["job"] = name
         notes = list(self.checkout.notes) if self.checkout else []
-        return Job(name, self.offer.module, checkpoint.digest, load, points, notes)
+        return Job(name, self.benchmark.name, self.offer.module, checkpoint.digest, load, points, notes)
 
     def _base(self, kind: str) -> Record:
         return {
@@ -113,6 +115,8 @@ class PointBuilder:
             "steps": None,
             "estimator": None,
             "precision": None,
+            "selection": None,
+            "candidates": None,
             "length": self.length,
             "batch_size": self.config.batch_size,
             "device": self.device,
@@ -143,7 +147,7 @@ class PointBuilder:
                         f"{scheduler.name} of {self._who} has no task '{task}', only {', '.join(scheduler.tasks)}."
                     )
                 for steps in self._steps(scheduler):
-                    for seed in self.config.seeds:
+                    for seed in self._seeds(scheduler):
                         base = self._base("generate")
                         base |= {"task": task, "scheduler": scheduler.name, "steps": steps, "seed": seed}
                         wanted = self.benchmark.count("samples", self.config.samples)
@@ -152,6 +156,15 @@ class PointBuilder:
                         base["precision"] = self._precision(scheduler, base["options"])
                         base |= self._warm_up(scheduler, steps)
                         yield self._sealed(base, self._shortage(wanted, base["samples"], task))
+
+    @property
+    def seeds(self) -> list[int]:
+        """Those the user names, else the benchmark's."""
+        return list(self.benchmark.seeds) if self.config.seeds == ["default"] else self.config.seeds
+
+    def _seeds(self, scheduler: SchedulerCard) -> list[int]:
+        """The seeds; one is enough for a sampler that draws nothing."""
+        return self.seeds[:1] if scheduler.deterministic else self.seeds
 
     def _sample_count(self, wanted: int, task: str, scheduler: SchedulerCard) -> int:
         if task != "unconditional":
@@ -182,7 +195,7 @@ class PointBuilder:
                 continue
             options = {} if self.card.likelihood == "exact" else {"draws": self.config.draws}
             point = self._base("likelihood")
-            point |= {"estimator": name, "seed": self.config.seeds[0], "options": options}
+            point |= {"estimator": name, "seed": self.seeds[0], "options": options}
             count = self.benchmark.count("likelihood_samples", self.config.likelihood_samples)
             point["samples"] = self._at_most(count, "references")
             yield self._sealed(point, self._shortage(count, point["samples"], "likelihood"))
@@ -223,12 +236,11 @@ class PointBuilder:
         if self.config.task == ["none"]:
             return []
         wanted = list(self.benchmark.tasks[:1]) if self.config.task == ["default"] else self.config.task
-        for task in wanted:
-            if task not in self.benchmark.tasks:
-                raise unknown(f"task of benchmark {self.benchmark.name}", task, self.benchmark.tasks)
+        mine = [task for task in wanted if task in self.benchmark.tasks]
+        for task in mine:
             if task not in self.offer.tasks:
                 self._reject(unknown(f"task of {self._who}", task, self.offer.tasks))
-        return [task for task in wanted if task in self.offer.tasks]
+        return [task for task in mine if task in self.offer.tasks]
 
     def _schedulers(self) -> list[SchedulerCard]:
         wanted = self.config.schedulers

@@ -19,6 +19,11 @@ class Shuffled(DataControl):
         rng.shuffle(written)
         ids[blank] = written
 
+    def write(self, request: GenerateRequest, row: int, rng: random.Random) -> str:
+        words = super().write(request, row, rng).split()
+        rng.shuffle(words)
+        return " ".join(words)
+
 
 def load(spec: LoadSpec) -> Shuffled:
     """The `shuffled` control of a prepared benchmark."""

@@ -178,6 +178,8 @@ class Worker:
                 {"index": i, "tokens": t, "text": text, "nfe": n, "generated_tokens": g}
                 for i, t, text, n, g in zip(indices, result.tokens, result.texts, result.nfe, result.generated_tokens)
             ]
+            for sample, left_off in zip(samples, result.left_off):
+                sample["left_off"] = left_off
             evaluations = sum(network.evaluations for network in self.model.networks)
             if evaluations != sum(result.nfe):
                 raise AssertionError(
@@ -260,9 +262,7 @@ class Worker:
         indices = self._indices(point, batch)
         prompts: tuple = ()
         if point["task"] != "unconditional":
-            with_suffix = point["task"] == "infill"
-            lines = [self._prompts[i] for i in indices]
-            prompts = tuple(Prompt(line["prefix"], line["suffix"] if with_suffix else "") for line in lines)
+            prompts = tuple(_prompt(point["task"], self._prompts[i]) for i in indices)
         return GenerateRequest(
             count=len(indices),
             length=point["length"],
@@ -275,6 +275,13 @@ class Worker:
             trace=bool(point.get("trace")) and batch == 0,
             first=indices.start,
         )
+
+
+def _prompt(task: str, line: Dict[str, Any]) -> Prompt:
+    """What a task is given of a line of prompts.jsonl."""
+    if task == "seq2seq":
+        return Prompt(source=line["source"])
+    return Prompt(line["prefix"], line["suffix"] if task == "infill" else "")
 
 
 def failure_reason(error: BaseException) -> str:

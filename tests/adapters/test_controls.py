@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from adapters.base import (
+    TEXT_TASKS,
     AdapterError,
     GenerateRequest,
     LikelihoodRequest,
@@ -79,11 +80,39 @@ def in_memory(tokenizer: Tokenizer, length: int) -> PreparedData:
 @pytest.mark.parametrize("name", CONTROLS)
 def test_cards(name: str, prepared: Path) -> None:
     card = get_card(name)
-    assert (card.role, card.family, card.tasks) == ("control", None, ("unconditional", "prefix", "infill"))
+    tasks = (*TEXT_TASKS, "seq2seq") if name in ("data", "shuffled") else TEXT_TASKS
+    assert (card.role, card.family, card.tasks) == ("control", None, tasks)
     assert list(card.schedulers) == list(loaded(name, prepared).schedulers)  # type: ignore[attr-defined]
     assert {scheduler.steps for scheduler in card.schedulers.values()} == {"fixed"}
     assert [checkpoint.kind for checkpoint in card.checkpoints.values()] == ["none"]
     assert (card.likelihood == "exact") == (name in ("unigram", "bigram")) == bool(card.estimators)
+
+
+def sources(*texts: str, first: int = 0) -> GenerateRequest:
+    prompts = tuple(Prompt(source=text) for text in texts)
+    return request(len(texts), task="seq2seq", prompts=prompts, first=first)
+
+
+def test_copy_gives_the_source(prepared: Path) -> None:
+    card = get_card("copy")
+    assert (card.tasks, card.schedulers["control"].deterministic) == (("seq2seq",), True)
+    result = loaded("copy", prepared).generate(sources("a b", "c, not in the vocabulary"))
+    assert result.texts == ["a b", "c, not in the vocabulary"]
+    assert (result.nfe, result.generated_tokens[0]) == ([0, 0], 2)
+
+
+def test_data_and_shuffled_write_another_true_text(prepared: Path) -> None:
+    """For pairs data.jsonl holds one more true text of each source."""
+    assert loaded("data", prepared).generate(sources("x", "y", first=1)).texts == ["b b b b", "c a b a"]
+    shuffled = loaded("shuffled", prepared).generate(sources("x", "y", "z"))
+    assert [sorted(text.split()) for text in shuffled.texts] == [sorted("abca"), list("bbbb"), sorted("caba")]
+    with pytest.raises(NotAvailable, match="no true text of its sources beside those"):
+        loaded("data", prepared).generate(sources("x", first=3))
+
+
+def test_models_that_count_write_no_text_from_another(prepared: Path) -> None:
+    with pytest.raises(AdapterError, match="no task 'seq2seq'"):
+        loaded("unigram", prepared).generate(sources("a"))
 
 
 def test_data_gives_each_window_once(prepared: Path) -> None:

@@ -27,7 +27,7 @@ def make_point(scheduler: str = "fine", steps: int = 2, job: str = "shaky-1", **
 
 def make_job(points: list[dict], checkpoint: Path = SHAKY / "weights", name: str = "shaky-1") -> Job:
     load = {"checkpoint": str(checkpoint), "device": "cpu", "dtype": "float32", "tokenizer": "folder", "options": {}}
-    return Job(name, "tests.fakes.shaky.adapter", "0" * 64, load, points, ["said of the job"])
+    return Job(name, "toy", "tests.fakes.shaky.adapter", "0" * 64, load, points, ["said of the job"])
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ def test_defaults_are_complete():
     assert not config.steps_given
     assert config.engine == ["native"]
     assert config.schedulers == ["default"]
-    assert config.controls == ["data", "shuffled", "unigram", "bigram", "repetitive"]
+    assert config.controls == ["data", "shuffled", "copy", "unigram", "bigram", "repetitive"]
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,7 @@ def test_too_few_prompts_or_texts_are_said_in_the_row(tmp_path):
     config = BenchConfig(
         model=["shaky"], controls=[], task=["prefix", "unconditional"], steps=4, device="cpu", samples=4
     )
-    plan = planning.make_plan(config, data)
+    plan = planning.make_plan(config, {"toy": data})
     said = {(p["kind"], p["task"]): (p["samples"], p["notes"]) for p in plan.points}
     assert said == {
         ("generate", "prefix"): (3, ["prefix: 4 texts wanted, the held-out part gives 3."]),
@@ -247,7 +247,7 @@ def test_real_text_is_served_as_far_as_it_goes(tmp_path, windows, samples):
     """Rows of real text hold as many windows as there are; with none at all the row is there to say so."""
     data = BenchmarkData(tmp_path, "0" * 64, references=5, prompts=5, windows=windows, facts={"tokenizer": "folder"})
     settings = {"model": ["gpt2"], "likelihood": "none", "samples": 4, "device": "cpu"}
-    plan = planning.make_plan(BenchConfig(controls=["data", "shuffled", "unigram"], **settings), data)
+    plan = planning.make_plan(BenchConfig(controls=["data", "shuffled", "unigram"], **settings), {"toy": data})
     found = {p["model"]: (p["samples"], bool(p["notes"])) for p in plan.points}
     limited = (samples, samples < 4)
     assert found == {"gpt2": (4, False), "data": limited, "shuffled": limited, "unigram": (4, False)}
@@ -326,3 +326,40 @@ def test_a_card_with_an_unknown_key_says_which(tmp_path):
     (tmp_path / "card.yaml").write_text("name: x\ntitle: x\nrole: model\nfamily: null\ncolour: red\n")
     with pytest.raises(UserError, match="colour"):
         cards.read_card(tmp_path, "x")
+
+
+# --- several benchmarks ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_may_hold_several_benchmarks():
+    settings = {"model": ["radd"], "controls": ["data"], "likelihood": "none", "schedulers": ["ancestral"], "steps": 4}
+    plan = planning.make_plan(BenchConfig(benchmark=["toy", "owt_prompts"], device="cpu", **settings))
+    assert [b.name for b in plan.benchmarks] == ["toy", "owt_prompts"]
+    assert [(p["benchmark"], p["model"], p["task"]) for p in plan.points] == [
+        ("toy", "radd", "unconditional"),
+        ("toy", "data", "unconditional"),
+        ("owt_prompts", "radd", "prefix"),
+        ("owt_prompts", "data", "prefix"),
+    ]
+    assert {job.name: job.benchmark for job in plan.jobs}.keys() == {p["job"] for p in plan.points}
+    assert len({job.name for job in plan.jobs}) == 4
+    assert planning.run_name(BenchConfig(benchmark=["toy", "owt_prompts"])).startswith("toy-owt_prompts-")
+
+
+def test_an_unnamed_benchmark_is_the_one_the_checkpoint_was_made_for():
+    assert [b.name for b in planning.chosen_benchmarks(BenchConfig(model=["radd"]))] == ["toy"]
+    assert [b.name for b in planning.chosen_benchmarks(BenchConfig(model=["gpt2", "nanodd"]))] == ["toy"]
+
+
+def test_a_task_that_only_one_benchmark_has_runs_there():
+    settings = {"model": ["radd"], "controls": [], "likelihood": "none", "schedulers": ["ancestral"], "steps": 4}
+    found = points(benchmark=["toy", "owt_prompts"], task=["infill"], device="cpu", **settings)
+    assert [(p["benchmark"], p["task"]) for p in found] == [("toy", "infill")]
+    with pytest.raises(UserError, match=r"unknown task of benchmark toy, owt_prompts 'infil'.*infill"):
+        points(benchmark=["toy", "owt_prompts"], task=["infil"], **settings)
+
+
+@pytest.mark.parametrize("setting", [{"benchmark_path": "x"}, {"benchmark_options": {"split": "test"}}, {"data": "x"}])
+def test_what_belongs_to_one_benchmark_is_refused_for_several(setting):
+    with pytest.raises(UserError, match=r"is for one benchmark: name it with benchmark=. Here: toy, owt_prompts"):
+        points(benchmark=["toy", "owt_prompts"], **setting)

@@ -10,14 +10,15 @@ import pytest
 from harness import points as building
 from harness.commands import prepare_data
 from harness.config import BenchConfig, build
-from harness.plan import make_plan
+from harness.plan import chosen_benchmarks, make_plan
 from harness.report import row_command
 from harness.upstream import Checkout
 
 
 def planned(words, place):
     config = build(BenchConfig, words)
-    return make_plan(config, prepare_data(config, place)).points
+    data = {b.name: prepare_data(b, config, place / b.name) for b in chosen_benchmarks(config)}
+    return make_plan(config, data).points
 
 
 @pytest.fixture
