@@ -17,7 +17,7 @@ SETTINGS := $(if $(MODEL),'model=$(MODEL)') $(if $(STEPS),'steps=$(STEPS)') $(if
   $(UPSTREAM_SETTINGS) $(OVERRIDES)
 
 # What also runs inside old images.
-OLD_PYTHON := adapters/__init__.py $(addprefix adapters/,base.py texts.py tokenizers.py upstream.py parity.py */upstream.py */recording.py */layout.py) \
+OLD_PYTHON := adapters/__init__.py $(addprefix adapters/,base.py texts.py tokenizers.py upstream.py parity.py */upstream.py */recording.py */layout.py */mains.py */stand_ins.py */wishes.py) \
   harness/__init__.py harness/worker
 
 # Settings of `make parity`; RECORD=1 writes the goldens too.

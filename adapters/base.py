@@ -111,6 +111,8 @@ class GenerateResult:
         trace: for each kept step the B decoded states, or empty.
         left_off: tokens of each prompt that the model has no room for, so that it did not see them; empty where all
             prompts were seen whole.
+        prompt_kept: for each sequence the share of its given tokens that the model wrote by itself, None where nothing
+            was given; empty for models that cannot write anything else there.
     """
 
     tokens: List[List[int]]
@@ -119,6 +121,7 @@ class GenerateResult:
     generated_tokens: List[int]
     trace: List[List[str]] = field(default_factory=list)
     left_off: List[int] = field(default_factory=list)
+    prompt_kept: List[Optional[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
-from adapters.base import AdapterError, GenerateRequest, LikelihoodResult, TextLikelihood
+from adapters.base import (
+    AdapterError,
+    CountedNetwork,
+    GenerateRequest,
+    LikelihoodRequest,
+    LikelihoodResult,
+    NotAvailable,
+    TextLikelihood,
+)
 from adapters.tokenizers import Tokenizer
 
 #: Monte-Carlo draws a text where a likelihood request names none.
@@ -124,3 +132,39 @@ class WindowSums:
             for nats, variance, tokens in zip(self._nats, self._variance, self._tokens)
         ]
         return LikelihoodResult(figures, kind, self._nfe)
+
+
+def bounds_of_texts(
+    request: LikelihoodRequest,
+    estimators: Sequence[str],
+    score: Callable[[Tensor, int], Tuple[Tensor, Tensor]],
+    counted: CountedNetwork,
+    tokenizer: Tokenizer,
+    max_length: Optional[int],
+) -> LikelihoodResult:
+    """Upper bounds of some texts, each the sum over its windows.
+
+    Args:
+        request: the texts, an estimator, and in its options `draws`.
+        estimators: names that the model has.
+        score: (ids [R, L] on the CPU, draws a window) -> bound and its Monte-Carlo standard error [R] in nats a window,
+            by the estimator that the request names.
+        counted: the network that `score` evaluates.
+        tokenizer: of the model.
+        max_length: longest window in tokens, None where unlimited.
+
+    Raises:
+        NotAvailable: where the model has no estimator.
+        AdapterError: for an estimator that is not one of them.
+    """
+    if not estimators:
+        raise NotAvailable("this model has no likelihood estimator")
+    if request.estimator not in estimators:
+        raise AdapterError("estimator '{}' is not one of {}".format(request.estimator, ", ".join(estimators)))
+    sums = WindowSums(len(request.texts))
+    draws = int(request.options.get("draws", DEFAULT_DRAWS))
+    for windows in windows_of(request.texts, tokenizer, max_length):
+        counted.reset(len(windows.texts))
+        nats, errors = score(windows.tokens, draws)
+        sums.add(windows, nats.tolist(), errors.tolist(), counted.nfe)
+    return sums.result("upper_bound")

@@ -26,7 +26,7 @@ from adapters.base import (
     Model,
     NotAvailable,
 )
-from adapters.texts import DEFAULT_DRAWS, WindowSums, check_vocabulary, decode_rows, prompt_rows, windows_of
+from adapters.texts import bounds_of_texts, check_vocabulary, decode_rows, prompt_rows
 from adapters.tokenizers import Tokenizer
 
 
@@ -154,10 +154,13 @@ def their_locals(module: ModuleType, functions: Tuple[str, ...], names: Tuple[st
 class UpstreamModel(Model):
     """The authors' code behind the common interface. A model's engine implements `sample` and `score`.
 
+    A model whose requests are no rows of tokens with holes (a source, of which a text is written) overrides `generate`;
+    one without a bound lists no estimators and leaves `score` as it is.
+
     Args:
         name: name of the model, for messages.
-        tokenizer: ids 0..V-1; the mask is id V.
-        mask_id: id V of the mask.
+        tokenizer: ids 0..V-1.
+        mask_id: V, the id of what is to be written: the mask of a masked model; a Gaussian one never sees it.
         counted: their network; the only way to it.
         device: torch device name.
         length: longest sequence in tokens the checkpoint was made for, and the default one.
@@ -202,7 +205,7 @@ class UpstreamModel(Model):
         """Run one of the authors' samplers.
 
         Args:
-            tokens: ids [B, L] on the device, masks where something is to be written.
+            tokens: ids [B, L] on the device, `mask_id` where something is to be written.
             steps, scheduler, options, seed: as in `GenerateRequest`.
 
         Returns:
@@ -259,13 +262,10 @@ class UpstreamModel(Model):
 
     @torch.no_grad()
     def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
-        if request.estimator not in self.estimators:
+        def score(tokens: Tensor, draws: int) -> Tuple[Tensor, Tensor]:
+            return self.score(tokens.to(self.device), request.estimator, draws)
+
+        if self.estimators and request.estimator not in self.estimators:
             raise AdapterError(self._lacks("likelihood estimator", request.estimator, self.estimators))
-        draws = int(request.options.get("draws", DEFAULT_DRAWS))
-        sums = WindowSums(len(request.texts))
         torch.manual_seed(request.seed)
-        for windows in windows_of(request.texts, self.tokenizer, self.default_length):
-            self.counted.reset(len(windows.texts))
-            nats, errors = self.score(windows.tokens.to(self.device), request.estimator, draws)
-            sums.add(windows, nats.tolist(), errors.tolist(), self.counted.nfe)
-        return sums.result("upper_bound")
+        return bounds_of_texts(request, self.estimators, score, self.counted, self.tokenizer, self.default_length)

@@ -11,6 +11,8 @@ import tokenizers
 
 #: Where `adapters.tokenizers.load_tokenizer("folder", ...)` looks; named here too because that module brings torch.
 TOKENIZER_FILE = "tokenizer.json"
+#: What every benchmark of pairs says of its likelihoods.
+NO_LIKELIHOOD = "pairs are not scored by likelihood: no model here has a bound of a target given its source"
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,4 @@
-"""Benchmarks: one YAML each below `benchmarks/`, and the data they give to a run.
-
-<folder>/train.txt         running training text
-         heldout.txt       running held-out text, to watch a training by
-         references.jsonl  {"text"}: held-out windows for likelihoods and as references
-         prompts.jsonl     {"prefix", "suffix", "reference"}: the same windows, cut for the tasks, in the same order;
-                           in a prompt benchmark its prompts, with a reference of null
-         data.jsonl        {"text"}: a second held-out set, what the `data` control gives
-         tokenizer.json    where the text has a tokenizer of its own
-         benchmark.json    facts and digests, written last
-"""
+"""Benchmarks: one YAML each below `benchmarks/`, and the data they give to a run (`harness.benchmark_files`)."""
 
 from __future__ import annotations
 
@@ -16,18 +6,16 @@ import hashlib
 import importlib
 import importlib.util
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import tokenizers
 import yaml
 
-from benchmarks.base import TOKENIZER_FILE, Source, SourceRequest
-from benchmarks.corpora.files import local_files
-from benchmarks.corpora.settings import read_corpus
+from benchmarks.base import Source, SourceRequest
+from harness.benchmark_files import contents, data_texts
 from harness.config import folder as user_path
 from harness.errors import UserError, unknown
 from harness.worker.jsonl import write_json, write_text
@@ -49,7 +37,8 @@ class Benchmark:
         summary: one line.
         label: for plots and tables.
         licence: of the text.
-        source: importable module with ``build(request: SourceRequest) -> Source``.
+        source: importable module with ``build(request: SourceRequest) -> Source``, and where it reads a corpus
+            ``local_inputs(request: SourceRequest) -> list[Path]``: the user's files that the data depend on.
         tasks: accepted tasks.
         length: size of a window: words (toy), characters (text), or tokens to write where there are only prompts.
         metrics: default metrics.
@@ -58,8 +47,10 @@ class Benchmark:
         references: whether there is held-out text; without it nothing can be scored by likelihood.
         normalize: "text8" or "none", where the user does not say.
         counts: samples and likelihood_samples with which its figures are usually given.
+        seeds: random seeds of sampling where the user names none.
         options: the source's own settings with their defaults.
-        corpus: where the text is and how it is read (`benchmarks.corpora.settings`); empty where it is not read.
+        corpus: where the text is and how it is read (`benchmarks.corpora.settings`, `benchmarks.pairs.settings`); empty
+            where it is not read.
     """
 
     name: str
@@ -76,6 +67,7 @@ class Benchmark:
     references: bool = True
     normalize: str = "none"
     counts: dict[str, int] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0,)
     options: dict[str, Any] = field(default_factory=dict)
     corpus: dict[str, Any] = field(default_factory=dict)
 
@@ -87,7 +79,6 @@ class Benchmark:
 class DataSettings(Protocol):
     """What a configuration says of data; see the help of `tdbench bench`."""
 
-    benchmark: str
     benchmark_path: Any
     benchmark_options: Any
     data: Any
@@ -103,9 +94,9 @@ class BenchmarkData:
     Attributes:
         folder: where the files are.
         digest: sha256 over their contents, 64 hex digits.
-        references: held-out windows for likelihoods and references; at most the `samples` asked for.
-        prompts: of the conditional tasks; the references cut, or a prompt benchmark's own.
-        windows: windows of the second held-out set, for the `data` control.
+        references: held-out windows for likelihoods and references, or held-out pairs; at most the `samples` asked for.
+        prompts: of the conditional tasks; the references cut, a prompt benchmark's own, or the sources of the pairs.
+        windows: windows of the second held-out set, for the `data` control; for pairs, other true texts.
         facts: what benchmark.json says.
     """
 
@@ -202,18 +193,20 @@ def prepare(
     if kept is not None:
         return kept
     source: Source = importlib.import_module(benchmark.source).build(request)
-    files = _contents(source)
+    files = contents(source)
     facts = _facts(benchmark, request, source) | {"inputs": inputs, "digest": _digest(files), "files": sorted(files)}
     _write(folder, files, facts)
     return _data(folder, facts)
 
 
-def prepare_as_set(settings: DataSettings, place: Path, samples: int, length: int | None) -> BenchmarkData:
+def prepare_as_set(
+    benchmark: Benchmark, settings: DataSettings, place: Path, samples: int, length: int | None
+) -> BenchmarkData:
     """`prepare` with what a command's configuration says of data."""
     files = {name: getattr(settings, name) for name in ("data", "reference", "benchmark_path")}
     given = {name: user_path(value) if value else None for name, value in files.items()}
     return prepare(
-        get_benchmark(settings.benchmark),
+        benchmark,
         place,
         samples=samples,
         seed=settings.data_seed,
@@ -271,29 +264,6 @@ def _check_files(benchmark: Benchmark, data: Path | None, reference: Path | None
         raise UserError(f"benchmark.path={path}: there is no such file or folder.")
 
 
-def _contents(source: Source) -> dict[str, str]:
-    """Every data file by name."""
-    files = {
-        "train.txt": source.train,
-        "heldout.txt": source.heldout,
-        "references.jsonl": _lines({"text": window.text} for window in source.references),
-        "prompts.jsonl": _lines(_prompts(source)),
-        "data.jsonl": _lines({"text": window.text} for window in source.data),
-    }
-    if isinstance(source.tokenizer, tokenizers.Tokenizer):
-        files[TOKENIZER_FILE] = source.tokenizer.to_str(pretty=True)
-    return files
-
-
-def _prompts(source: Source) -> list[dict[str, str | None]]:
-    own: list[dict[str, str | None]] = [{"prefix": text, "suffix": "", "reference": None} for text in source.prompts]
-    return own + [{"prefix": w.prefix, "suffix": w.suffix, "reference": w.text} for w in source.references]
-
-
-def _lines(records: Iterable[Mapping[str, str | None]]) -> str:
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-
-
 def _facts(benchmark: Benchmark, request: SourceRequest, source: Source) -> dict[str, Any]:
     return {
         "name": benchmark.name,
@@ -308,23 +278,23 @@ def _facts(benchmark: Benchmark, request: SourceRequest, source: Source) -> dict
         "seed": request.seed,
         "tokens": source.tokens,
         "tokenizer": source.tokenizer if isinstance(source.tokenizer, str) else "folder",
-        "references": len(source.references),
-        "prompts": len(source.references) + len(source.prompts),
-        "windows": len(source.data),
+        "pairs": bool(source.pairs),
+        "references": len(source.references) + len(source.pairs),
+        "prompts": len(source.references) + len(source.prompts) + len(source.pairs),
+        "windows": len(data_texts(source)),
         **source.facts,
     }
 
 
 def _inputs_digest(benchmark: Benchmark, request: SourceRequest) -> str:
     """sha256 over everything that can change the data: settings, the source's own files, the user's files."""
-    module = importlib.util.find_spec(benchmark.source)
-    if module is None or module.origin is None:
+    spec = importlib.util.find_spec(benchmark.source)
+    if spec is None or spec.origin is None:
         raise UserError(f"benchmark '{benchmark.name}': there is no module '{benchmark.source}'.")
-    own = [path for path in sorted(Path(module.origin).parent.iterdir()) if path.suffix in (".py", ".txt", ".yaml")]
+    own = [path for path in sorted(Path(spec.origin).parent.iterdir()) if path.suffix in (".py", ".txt", ".yaml")]
     given = [path for path in (request.data, request.reference) if path is not None and path.is_file()]
     if request.path is not None:
-        splits = read_corpus(benchmark.corpus, benchmark.name).splits.values()
-        given += sorted({file for split in splits for file in local_files(split, request.path)})
+        given += importlib.import_module(benchmark.source).local_inputs(request)
     settings = [benchmark.name, benchmark.version, request.seed, request.samples, request.length, request.normalize]
     present = [request.reference is None, request.path is None]
     total = hashlib.sha256(json.dumps([*settings, request.options, *present], sort_keys=True).encode())

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TypeAlias
 
 from harness import commands
 from harness.config import BenchConfig, ReportConfig, ScoreConfig, describe
 from harness.errors import UserError
+from harness.importing.request import FORMATS, ImportRequest
 from harness.parity import ParityConfig
 from harness.training.config import TrainConfig
 from harness.worker.jsonl import DISK_FULL
@@ -52,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(call=lambda given, look=look: look())
     _add_fetch(subcommands)
     _add_parity(subcommands)
+    _add_import(subcommands)
     return top
 
 
@@ -94,6 +97,40 @@ def _add_fetch(subcommands: Subcommands) -> None:
     sub.add_argument("--upstream", action="store_true", help="the authors' code (published weights are not there yet)")
     sub.add_argument("--from", dest="source", metavar="SOURCE", help="a mirror, a bundle or a local repository instead")
     sub.add_argument("--to", metavar="FOLDER", help="the checkout's folder; without it one in the cache")
+
+
+def _add_import(subcommands: Subcommands) -> None:
+    summary = "make rows from texts that were generated elsewhere, score them, write the report"
+    sub = subcommands.add_parser(
+        "import",
+        help=summary,
+        description=summary + ". Several files are several seeds of one step count; for another step count import again"
+        " into the same run.",
+        epilog="formats:\n" + "\n".join(f"  {name:<9} {what}" for name, what in FORMATS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = sub.add_argument
+    add("files", nargs="+", type=Path, metavar="FILE", help="file or folder of files; .gz too")
+    add("--format", required=True, help=", ".join(FORMATS))
+    add("--model", required=True, help="who wrote the texts: a model of ours or any name")
+    add("--steps", required=True, type=int, help="sampler steps they were made with")
+    add("--scheduler", help="how they were sampled")
+    add("--benchmark", help="what they were made for; without it the run's own")
+    add("--seed", dest="seeds", nargs="+", type=int, default=[], help="one a file; without it from names like seed10")
+    add("--sources", type=Path, help="file with a source a line, where the files hold none")
+    add("--references", type=Path, action="append", default=[], help="file with a true text a line; may be repeated")
+    add("--seconds", type=float, help="what generating one file took, if you know it")
+    add("--nfe", type=int, help="network evaluations of each text, if you know it")
+    add("--no-mbr", dest="mbr", action="store_false", help="no row that chooses among the seeds")
+    add("--run", help="name of the run folder [imported-BENCHMARK]")
+    add(
+        "--metrics", type=lambda names: names.split(","), default=["default"], help="as a,b; without it the benchmark's"
+    )
+    add("--judge", help="judge of generative perplexity: a folder or Hub name")
+    add("--results", default="results", help="folder that holds run folders [results]")
+    add("--reports", default="reports", help="folder that holds reports [reports]")
+    names = [field.name for field in fields(ImportRequest)]
+    sub.set_defaults(call=lambda given: commands.import_texts(ImportRequest(**{n: getattr(given, n) for n in names})))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

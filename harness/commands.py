@@ -16,6 +16,7 @@ from harness.config import BenchConfig, ReportConfig, ScoreConfig, build, folder
 from harness.errors import UserError
 from harness.execute import Outcome, Settings, execute
 from harness.fetch import fetch_upstream, missing_packages, pip_line
+from harness.importing import ImportRequest, imported_points, prepare_import, stored_facts, write_import
 from harness.metrics import get_metric
 from harness.plan import make_plan, run_name, threads
 from harness.progress import Progress
@@ -59,7 +60,7 @@ def _generate(config: BenchConfig, benchmarks: Sequence[Benchmark], store: RunSt
             "environment": provenance.environment(),
             "notes": notes,
             "benchmarks": [benchmark.name for benchmark in benchmarks],
-            "points": plan.points,
+            "points": [*plan.points, *imported_points(store)],
         }
     )
     settings = Settings(threads(config), config.warmup_calls, config.time_limit)
@@ -101,6 +102,28 @@ def _score(store: RunStore, metrics: list[str], judge: str | None, force: bool) 
     score_run(
         store, None if metrics == ["default"] else metrics, judge or store.plan["config"]["judge"], force, sys.stderr
     )
+
+
+def import_texts(request: ImportRequest) -> int:
+    """Make rows from texts generated elsewhere, score the run, write its report."""
+    for name in [] if request.metrics == ["default"] else request.metrics:
+        get_metric(name)
+    name = run_name(BenchConfig(run=request.run or f"imported-{request.benchmark or 'texts'}"))
+    store = RunStore(folder(request.results) / name)
+    found = prepare_import(request, store)
+    _make_folder(folder(request.reports) / store.run)
+    with store.locked():
+        write_import(found, store)
+        select(store)
+        _score(store, request.metrics, request.judge, force=False)
+        page = _report(store, folder(request.reports))
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    named = None if request.metrics == ["default"] else request.metrics
+    names = dict.fromkeys(point["benchmark"] for point in store.points())
+    print_summary(table(store), {b: named or stored_facts(store, b)["metrics"][:HEADLINE_METRICS] for b in names})
+    print(f"\nreport: {page}")
+    return 0
 
 
 def report(words: list[str]) -> int:

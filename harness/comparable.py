@@ -3,6 +3,9 @@
 Rows of one kind, benchmark and task stand together. Among them those that agree with most of the models are the main
 group; every other row says what differs, figure by figure: quality, one metric, likelihood, likelihood per token, time.
 Works on the table of one run and on tables of several runs put together.
+
+Texts that were imported must be of the same data and as many; nothing is known of how they were drawn, so that agrees
+with every row, and they have no time to compare.
 """
 
 from __future__ import annotations
@@ -51,11 +54,6 @@ def _column(title: str, column: str, optional: bool = False) -> Field:
     return Field(title, lambda row: known(row.get(column)), optional)
 
 
-def _precision(row: Row) -> Any:
-    value = known(row.get("precision"))
-    return "" if value is None and known(row.get("role")) == "control" else value
-
-
 def _threads(row: Row) -> Any:
     return known(row.get("threads")) if known(row.get("device")) == "cpu" else None
 
@@ -66,9 +64,13 @@ QUALITY = (
     _column("data", "data"),
     _column("tokenizer", "tokenizer"),
     _column("length", "length"),
-    Field("sampling precision", _precision),
+    # A row without it draws nothing, or is imported.
+    _column("sampling precision", "precision", optional=True),
     _column("samples", "samples"),
 )
+#: The same for text written from a source: what is written ends by itself, and the row of a model, whose length and
+#: tokenizer they are, holds the source and room to spare besides.
+SEQ2SEQ_QUALITY = tuple(field for field in QUALITY if field.title not in ("tokenizer", "length"))
 #: What bits per byte and per character depend on: the same texts in the same windows, and one kind of figure.
 LIKELIHOOD = (
     _column("data", "data"),
@@ -89,8 +91,13 @@ TIME = (
 )
 
 
+def quality_fields(task: Any) -> tuple[Field, ...]:
+    """What every figure of the text of a task depends on."""
+    return SEQ2SEQ_QUALITY if task == "seq2seq" else QUALITY
+
+
 def metric_fields(rows: Sequence[Row], metric: str) -> tuple[Field, ...]:
-    """What the figures of one metric depend on beside `QUALITY`: its version and settings, the judge among them."""
+    """What the figures of one metric depend on besides: its version and settings, the judge among them."""
     keys = dict.fromkeys(key for row in rows for key in _settings(row, metric))
     # A judge is its weights; its window and the rest go with it, and its name and folder may differ.
     if "judge_digest" in keys:
@@ -122,15 +129,17 @@ def _title(key: str) -> str:
 def differences(rows: Sequence[Row], fields: Sequence[Field]) -> list[tuple[str, ...]]:
     """For each row, what keeps it out of the main group: one phrase a field; () for the rows of the main group.
 
-    The main group is the one that most models belong to; where that is no decision, most rows; then the first.
+    The main group is the one that most models belong to; where that is no decision, most rows; then the first. What it
+    does not know of an optional field, the other rows settle in the same way.
     """
     if not rows or not fields:
         return [()] * len(rows)
-    values = [[_hashable(field.value(row)) for field in fields] for row in rows]
-    weight: Counter[tuple[Hashable, ...]] = Counter()
-    for row, mine in zip(rows, values, strict=True):
-        weight[tuple(mine)] += len(rows) if known(row.get("role")) in (None, "model") else 1
-    main = max(weight, key=lambda key: weight[key])
+    values = [tuple(_hashable(field.value(row)) for field in fields) for row in rows]
+    weights = [len(rows) if known(row.get("role")) in (None, "model") else 1 for row in rows]
+    main = [
+        _heaviest([mine[i] for mine in values], weights) if field.optional and value is None else value
+        for i, (field, value) in enumerate(zip(fields, _heaviest(values, weights), strict=True))
+    ]
     return [
         tuple(
             f"{field.title} {_text(value)}, others {_text(other)}"
@@ -141,8 +150,16 @@ def differences(rows: Sequence[Row], fields: Sequence[Field]) -> list[tuple[str,
     ]
 
 
+def _heaviest(values: Sequence[Any], weights: Sequence[int]) -> Any:
+    """The known value with the largest sum of weights, None where none is known."""
+    sums: Counter[Any] = Counter()
+    for value, weight in zip(values, weights, strict=True):
+        sums[value] += weight * (value is not None)
+    return max(sums, key=lambda value: sums[value]) if any(sums.values()) else None
+
+
 def _agrees(value: Hashable, other: Hashable, field: Field) -> bool:
-    return value == other or "" in (value, other) or (field.optional and None in (value, other))
+    return value == other or (field.optional and None in (value, other))
 
 
 def _hashable(value: Any) -> Hashable:
@@ -169,9 +186,9 @@ def reasons(rows: Sequence[Row]) -> list[str | None]:
     for i, row in enumerate(rows):
         if known(row.get("status")) in _WITH_FIGURES:
             places.setdefault(place(row), []).append(i)
-    for (kind, _, _), members in places.items():
+    for (kind, _, task), members in places.items():
         mine = [rows[i] for i in members]
-        texts = _likelihood_reasons(mine) if kind == "likelihood" else _generation_reasons(mine)
+        texts = _likelihood_reasons(mine) if kind == "likelihood" else _generation_reasons(mine, task)
         for i, text in zip(members, texts, strict=True):
             found[i] = text
     return found
@@ -185,8 +202,8 @@ def _likelihood_reasons(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _generation_reasons(rows: Sequence[Row]) -> list[str]:
-    general, time = differences(rows, QUALITY), _time_differences(rows)
+def _generation_reasons(rows: Sequence[Row], task: Any) -> list[str]:
+    general, time = differences(rows, quality_fields(task)), _time_differences(rows)
     by_metric = {name: differences(rows, metric_fields(rows, name)) for name in metrics_of(rows)}
     texts = []
     for i, first in enumerate(general):
@@ -201,12 +218,17 @@ def _generation_reasons(rows: Sequence[Row]) -> list[str]:
 
 
 def _time_differences(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """As `differences` in `TIME`; control rows run no network, so their seconds are compared with nothing."""
-    timed = [i for i, row in enumerate(rows) if known(row.get("role")) != "control"]
+    """As `differences` in `TIME`; seconds of control rows, which run no network, are compared with nothing."""
+    timed = [i for i, row in enumerate(rows) if known(row.get("role")) != "control" and not is_imported(row)]
     found: list[tuple[str, ...]] = [()] * len(rows)
     for i, phrases in zip(timed, differences([rows[i] for i in timed], TIME), strict=True):
         found[i] = phrases
     return found
+
+
+def is_imported(row: Row) -> bool:
+    """Whether the texts of a row were generated elsewhere."""
+    return bool(known(row.get("engine")) == "imported")
 
 
 def metrics_of(rows: Iterable[Row]) -> list[str]:

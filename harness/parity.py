@@ -225,6 +225,7 @@ class _Comparison:
         # A folder of the user's may hold a model of another fixed count, which the user names.
         steps = config.steps if config.steps and (free or self.checkpoint.max_steps is None) else usual
         return {
+            "task": offer.tasks[0],
             "scheduler": scheduler.name,
             "options": scheduler.options,
             "steps": steps,

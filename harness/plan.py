@@ -51,7 +51,7 @@ def make_plan(config: BenchConfig, data: Mapping[str, BenchmarkData] | None = No
         UserError: for a name, step count, length or option that no model could run.
     """
     benchmarks = chosen_benchmarks(config)
-    _check_tasks(config, benchmarks)
+    _check_wishes(config, benchmarks)
     notes: list[str] = []
     jobs = []
     cards = chosen_cards(config)
@@ -89,12 +89,15 @@ def chosen_benchmarks(config: BenchConfig) -> list[Benchmark]:
     return [get_benchmark(name) for name in names]
 
 
-def _check_tasks(config: BenchConfig, benchmarks: list[Benchmark]) -> None:
-    """Refuse a task that no benchmark of the run has."""
+def _check_wishes(config: BenchConfig, benchmarks: list[Benchmark]) -> None:
+    """Refuse a task that no benchmark of the run has, and a likelihood where none has texts for it."""
+    names = ", ".join(benchmark.name for benchmark in benchmarks)
+    if config.likelihood not in (["default"], ["none"]) and not any(b.references for b in benchmarks):
+        raise UserError(f"the benchmark '{names}' has no held-out texts to score: likelihood=none.")
     known = list(dict.fromkeys(task for benchmark in benchmarks for task in benchmark.tasks))
     for task in config.task:
         if task not in ("default", "none", *known):
-            raise unknown(f"task of benchmark {', '.join(b.name for b in benchmarks)}", str(task), known)
+            raise unknown(f"task of benchmark {names}", str(task), known)
 
 
 def _home(config: BenchConfig, card: Card) -> str:

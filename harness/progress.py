@@ -72,4 +72,6 @@ def describe(point: Record) -> str:
     model = point["model"] if point["engine"] == "native" else f"{point['model']} ({point['engine']})"
     if point["kind"] == "likelihood":
         return f"{model} likelihood {point['estimator']}"
-    return f"{model} {point['scheduler']} steps={point['steps']} {point['task']} seed={point['seed']}"
+    choice = f"{point['selection']} of {point['candidates']}" if point.get("selection") else f"seed={point['seed']}"
+    scheduler = [point["scheduler"]] if point["scheduler"] else []  # nobody may know what sampled imported texts
+    return " ".join([model, *scheduler, f"steps={point['steps']}", point["task"], choice])

@@ -14,7 +14,6 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
@@ -94,8 +93,8 @@ def score(
     return scorer.summary
 
 
-def digest_of(texts: Sequence[str]) -> str:
-    """Digest of texts in order, 16 hex digits."""
+def digest_of(texts: Sequence[str] | Sequence[Sequence[str]]) -> str:
+    """Digest of texts, or of lists of texts, in order, 16 hex digits."""
     return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:16]
 
 
@@ -146,10 +145,9 @@ class _Scorer:
         needs_judge = any("judge" in metric.needs for metric in metrics)
         judge, problem = self._judge(facts) if needs_judge else (None, None)
         data = self._input(point, facts, judge)
-        digest = digest_of(data.texts)
         for metric in metrics:
             row = {"point": point["fingerprint"], "metric": metric.name, "version": metric.version}
-            row |= {"settings": _settings(metric, data), "samples_digest": digest}
+            row |= {"settings": _settings(metric, data), "samples_digest": _scored_digest(metric, data)}
             stored = self._stored.get(_key(row))
             if stored is not None and stored["value"] is not None and not self._force:
                 self.summary.kept += 1
@@ -203,25 +201,44 @@ class _Scorer:
 
     def _input(self, point: Record, facts: Record, judge: Judge | None) -> ScoreInput:
         folder = self._store.benchmark_data(point["benchmark"])
-        texts = [sample["text"] for sample in self._store.samples(point["fingerprint"])]
+        samples = self._store.samples(point["fingerprint"])
+        texts = [sample["text"] for sample in samples]
         references = [line["text"] for line in read_lines(folder / "references.jsonl")]
         if point["task"] == "unconditional":
-            return ScoreInput(texts, references, None, point["task"], facts, judge)
-        prompts = _prompts(folder, point["task"], len(texts))
-        written = [written_part(text, *prompt) for text, prompt in zip(texts, prompts, strict=True)]
-        truth = [written_part(text, *prompt) for text, prompt in zip(references, prompts, strict=False)]
+            return ScoreInput(texts, references, None, task=point["task"], facts=facts, judge=judge)
+        prompts = self._store.prompts(point)[: len(texts)]
+        if point["task"] == "seq2seq":
+            paired = [line["references"] for line in prompts]
+            sources = [line["source"] for line in prompts]
+            chosen_from = [sample["candidates"] for sample in samples] if point.get("selection") else None
+            return ScoreInput(
+                texts,
+                references,
+                paired if all(paired) else None,
+                sources if all(sources) else None,
+                chosen_from,
+                point["task"],
+                facts,
+                judge,
+            )
+        given = [(line["prefix"], line["suffix"] if point["task"] == "infill" else "") for line in prompts]
+        written = [written_part(text, *prompt) for text, prompt in zip(texts, given, strict=True)]
+        truth = [written_part(text, *prompt) for text, prompt in zip(references, given, strict=False)]
         # A prompt benchmark has no true continuations: nothing to compare with, rather than an empty list of them.
-        return ScoreInput(written, truth, truth or None, point["task"], facts, judge)
+        paired = [[text] for text in truth]
+        return ScoreInput(written, truth, paired or None, task=point["task"], facts=facts, judge=judge)
 
 
-def _prompts(folder: Path, task: str, count: int) -> list[tuple[str, str]]:
-    lines = read_lines(folder / "prompts.jsonl")[:count]
-    return [(line["prefix"], line["suffix"] if task == "infill" else "") for line in lines]
+def _scored_digest(metric: Metric, data: ScoreInput) -> str:
+    """Digest of what a metric reads of the samples."""
+    return digest_of((data.candidates if "candidates" in metric.needs else None) or data.texts)
 
 
 def _settings(metric: Metric, data: ScoreInput) -> dict[str, Any]:
     """The metric's own settings, and the digest of what the samples are compared with."""
     settings = metric.settings(data)
+    if "sources" in metric.needs:
+        settings = {**settings, "sources_digest": digest_of(data.sources or ())}
     if "paired_references" in metric.needs:
         return {**settings, "references_digest": digest_of(data.paired_references or ())}
     if "references" in metric.needs:

@@ -7,6 +7,7 @@
                              points.jsonl      append-only: one line a finished or failed point, the last one wins
                              sessions.jsonl    append-only: one line a worker process
                              worker.log        whatever the worker printed
+                             prompts.jsonl     of imported points: what their texts were written from
     results/<run>/scores.jsonl                 append-only: one line a metric of a point
 
 Every line is written whole or ignored, so a run can be killed at any moment and continued.
@@ -135,6 +136,11 @@ class RunStore:
     def samples(self, fingerprint: str) -> list[Record]:
         """Samples of one generate point, ordered by index; [] where none are there yet."""
         return [sample for line in self.batches().get(fingerprint, []) for sample in line.get("samples", [])]
+
+    def prompts(self, point: Record) -> list[Record]:
+        """Prompt of each sample of a conditional point: of an imported one its own, else the benchmark's."""
+        own = self.job_folder(point["job"]) / "prompts.jsonl"
+        return read_lines(own if own.is_file() else self.benchmark_data(point["benchmark"]) / "prompts.jsonl")
 
     def trace(self, fingerprint: str) -> list[list[str]]:
         """Decoded states of the first batch of a traced point, [] where it was not traced."""

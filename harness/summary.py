@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -16,29 +16,53 @@ WITH_INTERVAL = ("bits_per_token", "bits_per_char", "bits_per_byte", "perplexity
 HEADLINE_METRICS = 5
 
 
-def print_summary(frame: pd.DataFrame, metrics: Sequence[str]) -> None:
-    """Generation with its main metrics, then likelihood, then what marks and notes mean.
+#: Columns that stand beside the model or its settings where the rows need them to be told apart.
+SEVERAL = {"engine": "model", "task": "scheduler", "candidates": "steps", "seed": "steps"}
+
+
+def print_summary(frame: pd.DataFrame, metrics: Mapping[str, Sequence[str]]) -> None:
+    """For each benchmark generation with its main metrics, then likelihood; last what marks and notes mean.
 
     Args:
         frame: the table of a run.
-        metrics: names of the metrics to show.
+        metrics: by benchmark, names of the metrics to show.
     """
     marks = comparable.marks(frame)
     frame = frame.assign(mark=marks.rows)
     mark = ["mark"] if marks.lines else []
-    engine = ["engine"] if frame["engine"].nunique() > 1 else []
+    several = frame["benchmark"].nunique() > 1
+    blocks = []
+    for name, rows in frame.groupby("benchmark", sort=False):
+        mine = _tables(rows, metrics.get(str(name), ()), mark)
+        blocks += [f"{name}\n{mine[0]}", *mine[1:]] if several else mine
+    print("\n\n".join([*blocks, *(["\n".join(marks.lines)] if marks.lines else [])]))
+
+
+def _tables(frame: pd.DataFrame, metrics: Sequence[str], mark: list[str]) -> list[str]:
+    """The rows of one benchmark: generation, then likelihood."""
     generated, scored = frame[frame["kind"] == "generate"], frame[frame["kind"] == "likelihood"]
+    blocks = []
     if len(generated):
         shown = [name for name in metrics if name in frame.columns]
-        print(_plain(generated[GENERATION_COLUMNS[:1] + engine + GENERATION_COLUMNS[1:] + shown + mark]))
+        blocks.append(_plain(generated[_with_several(GENERATION_COLUMNS, generated) + shown + mark]))
     if len(scored):
         texts = scored.copy()
         for name in WITH_INTERVAL:
             texts[name] = _with_interval(scored, name)
-        columns = LIKELIHOOD_COLUMNS[:1] + engine + LIKELIHOOD_COLUMNS[1:] + list(WITH_INTERVAL) + mark
-        print("\n" + _plain(texts.reindex(columns=columns)))
-    if marks.lines:
-        print("\n" + "\n".join(marks.lines))
+        columns = _with_several(LIKELIHOOD_COLUMNS, scored) + list(WITH_INTERVAL) + mark
+        blocks.append(_plain(texts.reindex(columns=columns)))
+    return blocks
+
+
+def _with_several(columns: Sequence[str], frame: pd.DataFrame) -> list[str]:
+    """The columns with those of `SEVERAL` in which the rows differ, or of which any has something to say."""
+    out = list(columns)
+    for name, before in SEVERAL.items():
+        values = list(frame[name].dropna().unique()) if name in frame.columns else []
+        told = len(values) > 1 or "imported" in values or (name == "candidates" and len(values) > 0)
+        if told and before in out:
+            out.insert(out.index(before) + 1, name)
+    return out
 
 
 def _with_interval(frame: pd.DataFrame, name: str) -> list[str | None]:
@@ -52,4 +76,5 @@ def _with_interval(frame: pd.DataFrame, name: str) -> list[str | None]:
 
 
 def _plain(frame: pd.DataFrame) -> str:
+    frame = frame.where(frame.notna(), float("nan"))  # None, where a column holds objects, would be printed as such
     return frame.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.4g}")

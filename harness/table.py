@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness import comparable, stats
 from harness.plan import batch_count
+from harness.selection import total
 from harness.store import Record, RunStore
 
 #: Columns of every table, in reading order; metric columns follow.
@@ -18,7 +19,8 @@ COLUMNS = [
     "model", "role", "checkpoint", "checkpoint_kind", "engine", "benchmark", "data", "tokenizer",
     "kind", "task", "scheduler", "steps", "estimator",
     "options", "precision",
-    "seed", "samples", "batch_size", "length", "status", "reason", "message", "same_as", "notes", "samples_done",
+    "seed", "selection", "candidates", "samples", "batch_size", "length",
+    "status", "reason", "message", "same_as", "notes", "samples_done",
     "nfe_mean", "nfe_min", "nfe_max", "seconds_median", "seconds_q1", "seconds_q3", "batches", "seconds_total",
     "network_seconds_total", "seconds_per_sequence", "tokens_per_second", "sequences_per_second", "load_seconds",
     "first_call_seconds", "warmup_seconds", "peak_memory_bytes", "parameters", "runtime", "device", "machine",
@@ -49,6 +51,7 @@ def table(store: RunStore) -> pd.DataFrame:
         record = {**point, **_state(point, row, lines)}
         if lines and not (row and row["status"] == "same_as"):
             record |= _cost(point, lines) | _session(lines, sessions)
+            record["notes"] = [*record["notes"], *_left_off(lines), *_prompt_kept(lines)]
             if point["kind"] == "likelihood":
                 record |= _likelihood(lines)
                 record["notes"] = [*record["notes"], *_below(floors[point["benchmark"]], lines)]
@@ -56,7 +59,7 @@ def table(store: RunStore) -> pd.DataFrame:
         records.append(record)
     frame = comparable.annotate(pd.DataFrame(records))
     extra = [column for column in frame.columns if column not in COLUMNS]
-    hidden = {"trace", "warmup_steps", "warmup_count"}
+    hidden = {"trace", "warmup_steps", "warmup_count", "of"}
     return frame.reindex(columns=[*COLUMNS, *(column for column in extra if column not in hidden)])
 
 
@@ -69,7 +72,9 @@ def latest_scores(scores: list[Record]) -> dict[str, dict[str, Record]]:
 
 
 def _state(point: Record, row: Record | None, lines: list[Record]) -> Record:
-    if row is None or (row["status"] == "done" and len(lines) < batch_count(point)):
+    # Imported texts are one batch of unknown size.
+    expected = batch_count(point) if point["batch_size"] is not None else 1
+    if row is None or (row["status"] == "done" and len(lines) < expected):
         return {"status": "partial" if lines else "pending", "notes": point.get("notes", [])}
     warmup = row["warmup_seconds"]
     return {
@@ -80,33 +85,67 @@ def _state(point: Record, row: Record | None, lines: list[Record]) -> Record:
 
 
 def _cost(point: Record, lines: list[Record]) -> Record:
-    """Time, memory and evaluations over the batches of a point."""
+    """Time, memory and evaluations over the batches of a point; None for what was not measured (imported texts)."""
     entries = [entry for line in lines for entry in _entries(line)]
-    nfe = [entry["nfe"] for entry in entries]
+    memory = [line["peak_memory_bytes"] for line in lines if line["peak_memory_bytes"] is not None]
+    return {
+        "samples_done": len(entries),
+        **_evaluations([entry["nfe"] for entry in entries]),
+        "batches": len(lines),
+        **_seconds(point, lines, entries),
+        "network_seconds_total": total(line["network_seconds"] for line in lines),
+        "peak_memory_bytes": max(memory) if memory else None,
+    }
+
+
+def _evaluations(nfe: list[int | None]) -> Record:
+    known = [value for value in nfe if value is not None]
+    if len(known) < len(nfe):
+        return dict.fromkeys(("nfe_mean", "nfe_min", "nfe_max"))
+    return {"nfe_mean": float(np.mean(known)), "nfe_min": min(known), "nfe_max": max(known)}
+
+
+def _seconds(point: Record, lines: list[Record], entries: list[Record]) -> Record:
+    """Seconds of full batches, of all batches, and what that makes a sequence and a token."""
+    seconds = total(line["seconds"] for line in lines)
+    if seconds is None:
+        return {}
     # A last, smaller batch takes less time: the median speaks of full batches, the totals of everything.
     full = [line["seconds"] for line in lines if len(_entries(line)) == point["batch_size"]] or [
         line["seconds"] for line in lines
     ]
-    seconds = math.fsum(line["seconds"] for line in lines)
-    memory = [line["peak_memory_bytes"] for line in lines if line["peak_memory_bytes"] is not None]
-    generated = sum(entry["generated_tokens"] for entry in entries) if point["kind"] == "generate" else None
     spread = stats.quartiles(full)
+    generated = total(e["generated_tokens"] for e in entries) if point["kind"] == "generate" else None
     return {
-        "samples_done": len(entries),
-        "nfe_mean": float(np.mean(nfe)),
-        "nfe_min": min(nfe),
-        "nfe_max": max(nfe),
         "seconds_median": spread.median,
         "seconds_q1": spread.q1,
         "seconds_q3": spread.q3,
-        "batches": len(lines),
         "seconds_total": seconds,
-        "network_seconds_total": math.fsum(line["network_seconds"] for line in lines),
         "seconds_per_sequence": seconds / len(entries),
         "tokens_per_second": generated / seconds if generated else None,
         "sequences_per_second": len(entries) / seconds,
-        "peak_memory_bytes": max(memory) if memory else None,
     }
+
+
+def _left_off(lines: list[Record]) -> list[str]:
+    """A note where the model had no room for the whole of some prompts."""
+    entries = [entry for line in lines for entry in _entries(line)]
+    cut = [entry["left_off"] for entry in entries if entry.get("left_off")]
+    if not cut:
+        return []
+    return [
+        f"{len(cut)} of {len(entries)} given texts were cut: the model has no room for up to {max(cut)} tokens of them"
+    ]
+
+
+def _prompt_kept(lines: list[Record]) -> list[str]:
+    """A note where prompts were soft and the model did not write all of their tokens."""
+    shares = [entry.get("prompt_kept") for line in lines for entry in _entries(line)]
+    known = [share for share in shares if share is not None]
+    if not known or min(known) == 1:
+        return []
+    mean = math.fsum(known) / len(known)
+    return [f"of the given tokens {mean:.1%} came out by themselves (mean over {len(known)} texts; prompts are soft)"]
 
 
 def _entries(line: Record) -> list[Record]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adapters.base import CountedNetwork, GenerateRequest
 from adapters.gaussian.levels import Level
+from adapters.tokenizers import Tokenizer
 
 #: z_0 predicted from a state at a level: (z [B, L, D], level) -> [B, L, D] of the same dtype. z is variance preserving.
 Denoise = Callable[[Tensor, Level], Tensor]
@@ -40,11 +41,13 @@ class Written:
         tokens: B lists of L ids, given ones included.
         texts: B texts; for seq2seq the written text alone, without special tokens.
         generated_tokens: tokens of each sequence that the model wrote; prompt, source and padding excluded.
+        prompt_kept: see `GenerateResult`; of models whose prompts are soft.
     """
 
     tokens: list[list[int]]
     texts: list[str]
     generated_tokens: list[int]
+    prompt_kept: list[float | None] = field(default_factory=list)
 
 
 class Process(Protocol):
@@ -55,11 +58,21 @@ class Process(Protocol):
     guidance and rounding. So every scheduler works for every model and every task.
     """
 
-    shape: tuple[int, int, int]
-    dtype: torch.dtype
-    device: str
-    #: Tokens of each prompt that there was no room for; empty where there are none.
-    left_off: Sequence[int]
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """B, L, D of the state."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the state."""
+
+    @property
+    def device(self) -> str:
+        """Of the state, and of the generator that draws noise."""
+
+    @property
+    def left_off(self) -> Sequence[int]:
+        """Tokens of each prompt that there was no room for; empty where there are none."""
 
     def denoise(self, z: Tensor, level: Level) -> Tensor:
         """One evaluation of the network: z_0 [B, L, D] in the dtype of the state, nothing of `z` changed."""
@@ -74,16 +87,29 @@ class Process(Protocol):
 class GaussianSystem(Protocol):
     """What a model folder implements: a network with its schedule, tokenizer and conditioning."""
 
-    schedule: NoiseSchedule
-    counted: CountedNetwork
-    device: str
-    parameter_count: int
+    @property
+    def schedule(self) -> NoiseSchedule: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def counted(self) -> CountedNetwork: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def parameter_count(self) -> int: ...
 
     def check(self, request: GenerateRequest) -> None:
-        """Raise `AdapterError` for options or prompts of the model's own that it cannot meet; computes nothing."""
+        """Raise `AdapterError` for what the model cannot meet of its own options, its own samplers' and the prompts.
+
+        Task, scheduler, length, steps and the family's options are checked already. Computes nothing.
+        """
 
     def begin(self, request: GenerateRequest) -> Process:
-        """Start a batch."""
+        """Start a batch. Called in `torch.no_grad`, as is all that follows: guidance may turn gradients on."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +117,7 @@ class Sampling:
     """How a scheduler is to sample.
 
     Attributes:
-        levels: falling noise levels, one for each step; the last one has `last` set.
+        levels: falling noise levels, one for each step; the last one has `last` set. Empty for an `OwnSampler`.
         generator: source of all randomness, on the state's device.
         options: the scheduler's options.
         on_step: called with the index of each level and the prediction made there.
@@ -105,5 +131,6 @@ class Sampling:
 
 #: (denoise, z at levels[0], sampling) -> the prediction made at the last level.
 Scheduler = Callable[[Denoise, Tensor, Sampling], Tensor]
-#: A sampler that only one model has: it makes its own noise and its own grid of `steps`.
-OwnSampler = Callable[[Process, NoiseSchedule, int, Sampling], Tensor]
+#: (process, schedule, steps, sampling) -> the prediction that `Process.finish` reads out. A sampler that only one model
+#: has: it makes its own noise and its own levels, and may use all that the model's own kind of `Process` has.
+OwnSampler = Callable[[Any, NoiseSchedule, int, Sampling], Tensor]

@@ -21,6 +21,7 @@ from adapters.base import (
     LoadSpec,
     Model,
     Trainable,
+    TrainBatch,
     TrainSpec,
     traced_steps,
 )
@@ -179,8 +180,9 @@ class Gpt2Trainable(Trainable):
         self._bos = spec.vocab_size if spec.eos_id is None else spec.eos_id
         self.module = fresh_network(spec.size, spec.vocab_size + self._own_start, spec.length + 1, self._bos)
 
-    def loss(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: TrainBatch, generator: torch.Generator) -> Tensor:
         """Mean negative log-likelihood of windows [B, L + 1], nats per token. Draws nothing."""
+        tokens = batch.tokens
         bos = torch.full_like(tokens[:, :1], self._bos)
         logits = self.module(input_ids=torch.cat([bos, tokens[:, :-1]], dim=1), use_cache=False).logits
         return cross_entropy(logits.flatten(0, 1), tokens.flatten())

@@ -6,13 +6,12 @@ losses.py); for the same noise they give the same number as the authors' code.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from adapters.estimates import Estimate, low_discrepancy, summarise
 from adapters.masked.denoiser import Denoiser
 
 #: RADD integrates t from here to 1 (losses.py, sampling_eps), and its log-linear noise masks 99.9 % at t = 1: 0.1 % of
@@ -20,20 +19,7 @@ from adapters.masked.denoiser import Denoiser
 TIME_FLOOR = 1e-3
 
 Loss = Callable[[Denoiser, Tensor, Tensor, Tensor], Tensor]
-Estimator = Callable[[Denoiser, Tensor, int, torch.Generator], "Estimate"]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A Monte-Carlo estimate for each of B sequences.
-
-    Attributes:
-        nats: [B] float64, nats a sequence.
-        standard_error: [B] float64; NaN where one draw was made.
-    """
-
-    nats: Tensor
-    standard_error: Tensor
+Estimator = Callable[[Denoiser, Tensor, int, torch.Generator], Estimate]
 
 
 def masked_nll(denoiser: Denoiser, tokens: Tensor, mask: Tensor, t: Tensor) -> Tensor:
@@ -98,31 +84,6 @@ def k_dce(denoiser: Denoiser, tokens: Tensor, level: Tensor, mask: Tensor) -> Te
     share = level.double() / tokens.shape[1]
     time = denoiser.schedule.time_at(share * denoiser.schedule.top())
     return masked_nll(denoiser, tokens, mask, time) / share
-
-
-def low_discrepancy(count: int, draws: int, generator: torch.Generator) -> Tensor:
-    """Uniforms [count, draws] in (0, 1], in independent groups of evenly spaced points with one random shift each
-    (VDM, arXiv 2107.00630, "vdm" in RADD). Groups follow each other along the last axis; see
-    `group_count`."""
-    groups = group_count(draws)
-    size = draws // groups
-    shift = torch.rand(count, groups, 1, generator=generator, device=generator.device, dtype=torch.float64)
-    points = (shift + torch.arange(size, device=generator.device, dtype=torch.float64) / size) % 1
-    return 1 - points.reshape(count, draws)
-
-
-def group_count(draws: int) -> int:
-    """How many independent groups `low_discrepancy` makes: few, so that each covers the time axis well, but enough for
-    a standard error."""
-    return next((groups for groups in (4, 3, 2) if draws % groups == 0 and draws > groups), draws)
-
-
-def summarise(values: Tensor) -> Estimate:
-    """The mean of draws [B, M] and its standard error from the spread of the independent groups."""
-    groups = group_count(values.shape[1])
-    means = values.reshape(values.shape[0], groups, -1).mean(-1)
-    error = means.std(dim=-1) / math.sqrt(groups) if groups > 1 else torch.full_like(means[:, 0], torch.nan)
-    return Estimate(means.mean(-1), error)
 
 
 def _bernoulli(tokens: Tensor, chance: Tensor, generator: torch.Generator) -> Tensor:

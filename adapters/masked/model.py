@@ -16,14 +16,13 @@ from adapters.base import (
     LikelihoodRequest,
     LikelihoodResult,
     Model,
-    NotAvailable,
     traced_steps,
 )
 from adapters.masked.denoiser import Denoiser, seeded
 from adapters.masked.draws import DrawOptions
 from adapters.masked.likelihood import Estimator
 from adapters.masked.samplers import SCHEDULERS, OnStep, Sampling, Scheduler
-from adapters.texts import DEFAULT_DRAWS, WindowSums, check_vocabulary, decode_rows, prompt_rows, windows_of
+from adapters.texts import bounds_of_texts, check_vocabulary, decode_rows, prompt_rows
 from adapters.tokenizers import Tokenizer
 
 
@@ -112,16 +111,13 @@ class MaskedModel(Model):
 
     @torch.inference_mode()
     def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
-        if not self.estimators:
-            raise NotAvailable("this model has no likelihood estimator")
-        if request.estimator not in self.estimators:
-            raise AdapterError(f"estimator '{request.estimator}' is not one of {', '.join(self.estimators)}")
-        sums = WindowSums(len(request.texts))
         generator = seeded(request.seed, self.denoiser.device)
-        draws = int(request.options.get("draws", DEFAULT_DRAWS))
-        for windows in windows_of(request.texts, self.tokenizer, self.max_length):
-            self.denoiser.counted.reset(len(windows.texts))
+
+        def score(tokens: Tensor, draws: int) -> tuple[Tensor, Tensor]:
             estimator = self.estimators[request.estimator]
-            estimate = estimator(self.denoiser, windows.tokens.to(self.denoiser.device), draws, generator)
-            sums.add(windows, estimate.nats.tolist(), estimate.standard_error.tolist(), self.denoiser.counted.nfe)
-        return sums.result("upper_bound")
+            estimate = estimator(self.denoiser, tokens.to(self.denoiser.device), draws, generator)
+            return estimate.nats, estimate.standard_error
+
+        return bounds_of_texts(
+            request, list(self.estimators), score, self.denoiser.counted, self.tokenizer, self.max_length
+        )

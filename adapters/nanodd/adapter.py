@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapters.base import AdapterError, CheckpointError, LoadSpec, Trainable, TrainSpec
+from adapters.base import AdapterError, CheckpointError, LoadSpec, Trainable, TrainBatch, TrainSpec
 from adapters.masked.denoiser import Denoiser
 from adapters.masked.model import MaskedModel
 from adapters.nanodd.checkpoint import load_network, save_checkpoint
@@ -79,8 +79,9 @@ class NanoddTrainable(Trainable):
         self.length = spec.length
         self.module = NanoddNetwork(self.args)
 
-    def loss(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: TrainBatch, generator: torch.Generator) -> Tensor:
         """KL + lambda_ce CE (CE alone at t = 0), mean over a batch [B, L], nats a token. No bound."""
+        tokens = batch.tokens
         process = absorbing(self.args.T, self.args.vocab_size + 1, tokens.device)
         t = torch.randint(0, self.args.T, (tokens.shape[0],), generator=generator, device=tokens.device)
         noisy = corrupt(process, tokens, t + 1, generator)

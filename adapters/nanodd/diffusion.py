@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from adapters.estimates import Estimate, low_discrepancy, summarise
 from adapters.masked.denoiser import Denoiser
-from adapters.masked.likelihood import Estimate, lambda_dce, low_discrepancy, summarise, token_nll
+from adapters.masked.likelihood import lambda_dce, token_nll
 from adapters.nanodd.layout import DRAWS_PER_RECONSTRUCTION
 
 #: What the authors add inside each logarithm (d3pm_absorbing.py, eps).

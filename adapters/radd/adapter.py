@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from adapters.base import AdapterError, LoadSpec, Model, Trainable, TrainSpec
+from adapters.base import AdapterError, LoadSpec, Model, Trainable, TrainBatch, TrainSpec
 from adapters.masked.denoiser import Denoiser
 from adapters.masked.likelihood import estimate_k_dce, estimate_lambda_dce, estimate_t_dce, estimate_t_dse
 from adapters.masked.model import MaskedModel
@@ -71,21 +71,22 @@ class RaddTrainable(Trainable):
         self.length = spec.length
         self.module = RaddNetwork(self.size)
 
-    def loss(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: TrainBatch, generator: torch.Generator) -> Tensor:
         """lambda-DCE (upstream losses.py): -log p summed over masks, by lambda, in nats per token, mean over the batch.
 
         Each window of [B, L] is masked with its own probability lambda; the lambdas lie evenly in (0, 1].
         """
-        batch, length = tokens.shape
-        u = torch.rand(batch, generator=generator, device=tokens.device)
+        tokens = batch.tokens
+        count, length = tokens.shape
+        u = torch.rand(count, generator=generator, device=tokens.device)
         # 1 - u instead of the authors' u: never 0, where they divide 0 by 0 once in 2^24 batches.
-        level = (torch.arange(batch, device=tokens.device) + 1 - u) / batch
+        level = (torch.arange(count, device=tokens.device) + 1 - u) / count
         mask = torch.rand(tokens.shape, generator=generator, device=tokens.device) < level[:, None]
         noisy = tokens.masked_fill(mask, self.module.mask_id)
         logits = self.module.head(self.module.features(noisy)[mask])[:, : self.module.mask_id]
         weight = 1 / level.double()[:, None].expand_as(mask)[mask]
         nats = cross_entropy(logits, tokens[mask], reduction="none")
-        return (nats.double() * weight).sum().float() / (batch * length)
+        return (nats.double() * weight).sum().float() / (count * length)
 
     def export(self, folder: Path, ema: dict[str, Tensor], facts: Mapping[str, Any]) -> None:
         """The authors' Hub folder, which holds one set of weights: the averaged one."""

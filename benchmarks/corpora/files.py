@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.corpora.settings import Corpus, Remote, Split
+from benchmarks.base import SourceRequest
+from benchmarks.corpora.settings import Corpus, Remote, Split, read_corpus
 from harness.download import fetch_hub, fetch_url, sha256_of
 from harness.errors import UserError
 
@@ -48,6 +49,14 @@ def local_files(split: Split, path: Path) -> list[Path]:
     return next((found for found in matches if found), [])
 
 
+def local_inputs(request: SourceRequest) -> list[Path]:
+    """The user's files that the data of a corpus depend on."""
+    if request.path is None:
+        return []
+    splits = read_corpus(request.corpus, request.name).splits.values()
+    return sorted({file for split in splits for file in local_files(split, request.path)})
+
+
 def split_names(corpus: Corpus, path: Path | None, evaluated: str) -> list[str]:
     """Splits that there are files for, in the YAML's order.
 
@@ -84,7 +93,7 @@ def find_files(corpus: Corpus, name: str, path: Path | None) -> Iterator[Found]:
             yield Found(file, digest, "benchmark.path", digest in pins if pins else None)
         return
     for remote in split.files:
-        yield _fetch(remote, split)
+        yield fetch(remote, split.names)
 
 
 def not_pinned(files: Iterable[Found]) -> list[str]:
@@ -93,13 +102,14 @@ def not_pinned(files: Iterable[Found]) -> list[str]:
     return [f"{', '.join(names)}: not the files that the benchmark pins by sha256"] if names else []
 
 
-def _fetch(remote: Remote, split: Split) -> Found:
+def fetch(remote: Remote, names: Iterable[str]) -> Found:
+    """A file of a source; `names` are those that a local copy may have. Raises `UserError` where it cannot be had."""
     try:
         if remote.url:
             path, digest = fetch_url(remote.url, remote.sha256)
         else:
             path, digest = fetch_hub(remote.hub, remote.revision, remote.path, remote.sha256)
     except UserError as error:
-        names = ", ".join(split.names)
-        raise UserError(f"{error} A local copy is read with benchmark.path=FILE_OR_FOLDER (names: {names}).") from None
+        known = ", ".join(names)
+        raise UserError(f"{error} A local copy is read with benchmark.path=FILE_OR_FOLDER (names: {known}).") from None
     return Found(path, digest, remote.where, True if remote.sha256 else None)

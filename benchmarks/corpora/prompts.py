@@ -6,11 +6,13 @@ The controls that count (unigram, ...) need a text of the same kind, and the who
 from __future__ import annotations
 
 from benchmarks.base import Source, SourceRequest
-from benchmarks.corpora.files import find_files, not_pinned, split_names
+from benchmarks.corpora.files import find_files, local_inputs, not_pinned, split_names
 from benchmarks.corpora.readers import documents
 from benchmarks.corpora.settings import read_corpus
 from benchmarks.texts import text8, tokenizer_for
 from harness.errors import UserError, unknown
+
+__all__ = ["build", "local_inputs"]
 
 
 def build(request: SourceRequest) -> Source:

@@ -32,7 +32,7 @@ def documents(path: Path, corpus: Corpus, split: Split) -> Iterator[str]:
     if path.name.endswith(".parquet"):
         yield from _parquet(path, corpus.column, split.last_rows)
         return
-    for name, raw in _contents(path, split.members):
+    for name, raw in contents(path, split.members):
         where = f"{path}" if name == path.name else f"{path}: {name}"
         if name.endswith((".jsonl", ".json")):
             yield from _json_lines(raw, corpus.column, where)
@@ -62,8 +62,12 @@ def _cut(text: str, rule: str) -> Iterator[str]:
         yield from (line.strip() for line in lines) if rule == "line" else (line + "\n" for line in lines)
 
 
-def _contents(path: Path, members: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of a plain or compressed file, or of the wanted members of an archive."""
+def contents(path: Path, members: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of a plain or compressed file, or of the wanted members of an archive.
+
+    Raises:
+        UserError: for a file that is missing or damaged, and an archive without such members.
+    """
     try:
         if path.name.endswith(".zip"):
             with zipfile.ZipFile(path) as archive:
@@ -94,7 +98,8 @@ def _wanted(names: Sequence[str], patterns: Sequence[str], path: Path) -> list[s
     return found
 
 
-def _json_lines(raw: bytes, column: str, where: str) -> Iterator[str]:
+def json_objects(raw: bytes, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and fields of each JSON line, blank lines passed over. Raises `UserError` for a line that is broken."""
     for number, line in enumerate(decode(raw, where).split("\n"), start=1):
         if not line.strip():
             continue
@@ -102,11 +107,21 @@ def _json_lines(raw: bytes, column: str, where: str) -> Iterator[str]:
             record: Any = json.loads(line)
         except ValueError as error:
             raise UserError(f"{where}, line {number} is no JSON: {error}.") from None
-        if not isinstance(record, dict) or column not in record:
-            raise UserError(f"{where}, line {number} has no field '{column}'.")
-        if not isinstance(record[column], str):
-            raise UserError(f"{where}, line {number}: '{column}' is no text but {type(record[column]).__name__}.")
-        yield record[column]
+        yield number, record if isinstance(record, dict) else {}
+
+
+def text_field(record: dict[str, Any], column: str, where: str) -> str:
+    """The text in a field of a JSON line; raises `UserError` where there is none."""
+    if column not in record:
+        raise UserError(f"{where} has no field '{column}'.")
+    if not isinstance(record[column], str):
+        raise UserError(f"{where}: '{column}' is no text but {type(record[column]).__name__}.")
+    return str(record[column])
+
+
+def _json_lines(raw: bytes, column: str, where: str) -> Iterator[str]:
+    for number, record in json_objects(raw, where):
+        yield text_field(record, column, f"{where}, line {number}")
 
 
 def _parquet(path: Path, column: str, last_rows: int | None) -> Iterator[str]:

@@ -101,26 +101,33 @@ def read_corpus(data: Mapping[str, Any], name: str) -> Corpus:
             rule.
     """
     where = f"benchmark '{name}': its YAML's 'corpus'"
-    corpus = _build(Corpus, data, where)
+    corpus = build_settings(Corpus, data, where)
     splits = {key: _split(value, f"{where}.splits.{key}") for key, value in corpus.splits.items()}
     if corpus.documents not in DOCUMENTS:
         raise unknown(f"'documents' in {where}", corpus.documents, DOCUMENTS)
     if corpus.detokenize not in DETOKENIZERS:
         raise unknown(f"'detokenize' in {where}", corpus.detokenize, DETOKENIZERS)
-    return _build(Corpus, {**data, "splits": splits, "remarks": tuple(corpus.remarks)}, where)
+    return build_settings(Corpus, {**data, "splits": splits, "remarks": tuple(corpus.remarks)}, where)
 
 
 def _split(data: Any, where: str) -> Split:
-    split = _build(Split, data, where)
-    files = tuple(_build(Remote, file, f"{where}.files") for file in split.files)
-    for file in files:
-        if not file.url and not (file.hub and file.revision and file.path):
-            raise UserError(f"{where}.files: a file needs 'url', or 'hub', 'revision' and 'path'.")
+    split = build_settings(Split, data, where)
+    files = read_remotes(split.files, f"{where}.files")
     tuples = {key: tuple(getattr(split, key)) for key in ("names", "members", "share", "known")}
-    return _build(Split, {**data, "files": files, **tuples}, where)
+    return build_settings(Split, {**data, "files": files, **tuples}, where)
 
 
-def _build(kind: type[T], data: Any, where: str) -> T:
+def read_remotes(files: Iterable[Any], where: str) -> tuple[Remote, ...]:
+    """The files of a source; raises `UserError` for one without an address."""
+    remotes = tuple(build_settings(Remote, file, where) for file in files)
+    for remote in remotes:
+        if not remote.url and not (remote.hub and remote.revision and remote.path):
+            raise UserError(f"{where}: a file needs 'url', or 'hub', 'revision' and 'path'.")
+    return remotes
+
+
+def build_settings(kind: type[T], data: Any, where: str) -> T:
+    """A dataclass from a part of a YAML; raises `UserError` for a key that is missing or unknown, naming `where`."""
     if not isinstance(data, Mapping):
         raise UserError(f"{where} is not a mapping of keys to values.")
     known = {f.name: f.default for f in fields(kind)}  # type: ignore[arg-type]

@@ -12,11 +12,13 @@ from typing import Any
 
 from benchmarks.base import Source, SourceRequest
 from benchmarks.corpora.detokenize import DETOKENIZERS
-from benchmarks.corpora.files import Found, find_files, not_pinned, split_names
+from benchmarks.corpora.files import Found, find_files, local_inputs, not_pinned, split_names
 from benchmarks.corpora.readers import documents
 from benchmarks.corpora.settings import DOCUMENTS, Corpus, read_corpus
 from benchmarks.texts import cut, held_out_sets, text8, tokenizer_for
 from harness.errors import UserError, unknown
+
+__all__ = ["build", "local_inputs"]
 
 
 @dataclass

@@ -47,12 +47,12 @@ def evaluate_metric(name: str) -> Metric:
 def run_evaluate(data: ScoreInput, target: str, key: str = "") -> Score:
     """The figure of one evaluate metric, without an interval (its inside is unknown); all its figures in the detail.
 
-    References are the true texts of the samples where there are such, else as many held-out texts in no order: right
-    for a metric that compares two sets, without meaning for one that compares pairs. The settings say which.
+    References are the true texts of the samples where there are such (lists of them where a sample has several), else
+    as many held-out texts in no order: right for a metric that compares two sets, without meaning for one that compares
+    pairs. The settings say which.
     """
-    paired = data.paired_references
     predictions = list(data.texts)
-    references = list(paired if paired is not None else data.references[: len(predictions)])
+    references = _references(data)
     if len(references) < len(predictions):
         return missing(f"{len(predictions)} samples but only {len(references)} held-out texts")
     try:
@@ -62,6 +62,14 @@ def run_evaluate(data: ScoreInput, target: str, key: str = "") -> Score:
         return missing(f"evaluate metric '{target}' cannot be loaded: {reason}")
     result = module.compute(predictions=predictions, references=references) or {}
     return _pick(result, key or Path(target).stem)
+
+
+def _references(data: ScoreInput) -> list[Any]:
+    paired = data.paired_references
+    if paired is None:
+        return list(data.references[: len(data.texts)])
+    single = all(len(references) == 1 for references in paired)
+    return [references[0] if single else list(references) for references in paired]
 
 
 @cache

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from adapters.base import GenerateRequest, LikelihoodRequest, TrainSpec
+from adapters.base import GenerateRequest, LikelihoodRequest, Prompt, TrainSpec
 from adapters.cards import get_card
 from adapters.tokenizers import FILE_NAME, Tokenizer, load_tokenizer, word_tokenizer
 
 SEED = 0
-GPT2_TOKENS, TEXT8_SYMBOLS = 50257, 27
+GPT2_TOKENS, PLAID_TOKENS, BERT_TOKENS, TEXT8_SYMBOLS = 50257, 32768, 30522, 27
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,10 @@ class PerfCase:
         tokenizer: "folder", or another name that `load_tokenizer` knows.
         size: architecture numbers of `TrainSpec`.
         pairs: (native scheduler, upstream scheduler) that do the same work, in the order they are shown.
-        estimator: of both engines.
+        estimator: of both engines; None where the model has no likelihood.
         steps, batch, length, draws: of every run.
         options: of every scheduler, where it has them.
+        task: "unconditional" or "seq2seq", whose sources are random words that fill a third of the length.
     """
 
     name: str
@@ -40,27 +41,41 @@ class PerfCase:
     tokenizer: str
     size: Mapping[str, Any]
     pairs: tuple[tuple[str, str], ...]
-    estimator: str
+    estimator: str | None
     steps: int
     batch: int
     length: int = 256
     draws: int = 8
     options: Mapping[str, Any] = field(default_factory=dict)
+    task: str = "unconditional"
 
     def sampling(self, scheduler: str) -> GenerateRequest:
         """The sampling run with one scheduler."""
         known = get_card(self.model).schedulers[scheduler].options
         options = {**known, **{name: value for name, value in self.options.items() if name in known}}
-        return GenerateRequest(self.batch, self.length, self.steps, scheduler, options=options, seed=SEED)
+        prompts = self._sources() if self.task == "seq2seq" else ()
+        return GenerateRequest(
+            self.batch, self.length, self.steps, scheduler, self.task, options=options, seed=SEED, prompts=prompts
+        )
+
+    def _sources(self) -> tuple[Prompt, ...]:
+        generator = torch.Generator().manual_seed(SEED)
+        ids = torch.randint(self.vocab_size // 2, (self.batch, self.length // 3), generator=generator)
+        return tuple(Prompt(source=" ".join(f"w{i}" for i in row)) for row in ids.tolist())
 
     def likelihood(self, texts: tuple[str, ...]) -> LikelihoodRequest:
         """The likelihood evaluation."""
+        assert self.estimator is not None
         return LikelihoodRequest(texts, self.estimator, {"draws": self.draws}, SEED)
 
 
 _BLOCKS = {"hidden": 256, "blocks": 4, "heads": 4, "dropout": 0.0}
 _NANODD = {**_BLOCKS, "n_cond": 128, "lambda_ce": 0.05}
 _NANODD_PAIRS = (("ancestral", "nanodd_d3pm"), ("nanodd_d3pm", "nanodd_d3pm"))
+_PLAID = {"embed": 16, "heads": 4}
+_PLAID_PAIRS = (("ancestral_plaid", "ancestral_plaid"), ("ddim_plaid", "ddim_plaid"))
+_DIFFUSEQ = {"hidden": 256, "blocks": 4, "heads": 4, "embed": 128}
+_DIFFUSEQ_PAIRS = (("ddpm_diffuseq", "ddpm_diffuseq"), ("ddim_diffuseq", "ddim_diffuseq"))
 #: One thread, float32; the stored predictions of RADD's sampler too, so that both sides compute alike.
 CASES = (
     PerfCase(
@@ -98,6 +113,46 @@ CASES = (
         steps=32,
         batch=2,
     ),
+    PerfCase(
+        "plaid V=32768",
+        "plaid",
+        PLAID_TOKENS,
+        "folder",
+        {**_PLAID, "dim": 256, "blocks": 4},
+        _PLAID_PAIRS,
+        "vlb_plaid",
+        steps=16,
+        batch=2,
+        length=128,
+    ),
+    PerfCase(
+        "plaid deep",
+        "plaid",
+        1000,
+        "folder",
+        {**_PLAID, "dim": 512, "blocks": 8},
+        _PLAID_PAIRS,
+        "vlb_plaid",
+        steps=16,
+        batch=2,
+        length=128,
+    ),
+    PerfCase(
+        "diffuseq V=8192", "diffuseq", 8192, "folder", _DIFFUSEQ, _DIFFUSEQ_PAIRS, None, 50, 8, 64, task="seq2seq"
+    ),
+    PerfCase(
+        "diffuseq V=30522",
+        "diffuseq",
+        BERT_TOKENS,
+        "folder",
+        _DIFFUSEQ,
+        _DIFFUSEQ_PAIRS,
+        None,
+        50,
+        8,
+        64,
+        task="seq2seq",
+    ),
 )
 
 
@@ -112,9 +167,11 @@ def write_checkpoint(case: PerfCase, folder: Path) -> None:
             scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.1
             parameter.normal_(0 if parameter.ndim > 1 else 1, scale, generator=generator)
     folder.mkdir(parents=True, exist_ok=True)
-    trainable.export(folder, {}, {})
     if case.tokenizer == "folder":
-        word_tokenizer(f"w{i}" for i in range(case.vocab_size - 1)).save(str(folder / FILE_NAME))
+        make = getattr(adapter, "training_tokenizer", word_tokenizer)
+        special = make([]).get_vocab_size()
+        make([f"w{i}" for i in range(case.vocab_size - special)]).save(str(folder / FILE_NAME))
+    trainable.export(folder, {}, {})
 
 
 def texts_of(case: PerfCase, folder: Path) -> tuple[str, ...]:

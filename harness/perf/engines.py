@@ -101,7 +101,7 @@ def measure(case: PerfCase, checkout: Path | None, rounds: int, speed: float, fo
         calls = {run: _call(models[run[0]], case, run[1], texts) for run in _runs(case) if run[0] in models}
         memory = {run: _memory(case, run[0], sides[run[0]], run[1], texts) for run in calls}
         costs = _in_turn(models, calls, rounds, memory)
-        for ours, theirs in (*case.pairs, (LIKELIHOOD, LIKELIHOOD)):
+        for ours, theirs in _work(case):
             work = f"likelihood {case.estimator}" if ours == LIKELIHOOD else f"{ours} / {theirs}"
             with FlopCounterMode(display=False) as counter:
                 calls["native", ours]()
@@ -111,10 +111,14 @@ def measure(case: PerfCase, checkout: Path | None, rounds: int, speed: float, fo
         raise UserError(str(error)) from None
 
 
+def _work(case: PerfCase) -> list[tuple[str, str]]:
+    """What is compared: our scheduler and theirs, and the likelihood where there is one."""
+    return [*case.pairs, *([(LIKELIHOOD, LIKELIHOOD)] if case.estimator else [])]
+
+
 def _runs(case: PerfCase) -> list[Run]:
     """What is timed, each once: every scheduler of the pairs on its side, and the likelihood on both."""
-    pairs = (*case.pairs, (LIKELIHOOD, LIKELIHOOD))
-    return list(dict.fromkeys(run for ours, theirs in pairs for run in (("native", ours), ("upstream", theirs))))
+    return list(dict.fromkeys(run for ours, theirs in _work(case) for run in (("native", ours), ("upstream", theirs))))
 
 
 def _load(case: PerfCase, engine: str, spec: LoadSpec) -> Model:

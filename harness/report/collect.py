@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ from harness.plan import model_names
 from harness.report.data import ReportData
 from harness.store import Record, RunStore
 from harness.table import latest_scores, table
+from harness.worker.jsonl import iter_lines
 
 #: Samples of each point that the report gets; it may keep fewer (`harness.report.samples`).
 SAMPLES = 8
@@ -31,11 +33,13 @@ def report_data(store: RunStore) -> ReportData:
         table=table(store),
         samples={point: _first_samples(batches) for point, batches in lines.items()},
         environment=_environment(store, lines),
-        benchmark=_facts(store),
+        sources={name: given for name in _benchmarks(store) if (given := _sources(store, name))},
+        benchmarks={name: _facts(store, name) for name in _benchmarks(store)},
         scores=pd.DataFrame(scores),
         cards={name: card_summary(known[name]) for name in model_names(store.points()) if name in known},
         traces={point: line["trace"] for point, batches in lines.items() for line in batches if line.get("trace")},
         notes=plan.get("notes", ()),
+        imports=[made["command"] for made in plan.get("imports", ())],
     )
 
 
@@ -62,6 +66,8 @@ def _environment(store: RunStore, lines: Mapping[str, list[Record]]) -> dict[str
     jobs: dict[str, dict[str, Any]] = {}
     for point in store.points():
         for line in lines.get(point["fingerprint"], ()):
+            if line["session"] is None:  # imported: no process of ours made it
+                continue
             session = sessions.get(line["session"], {})
             facts = {k: v for k, v in session.get("environment", {}).items() if host.get(k) != v}
             jobs[point["job"]] = facts | {key: session.get(key) for key in ("checkpoint_sha256", "memory_kind")}
@@ -71,11 +77,20 @@ def _environment(store: RunStore, lines: Mapping[str, list[Record]]) -> dict[str
     return {**host, "worker": shared, "job": {job: facts for job, facts in own.items() if any(facts.values())}}
 
 
-def _facts(store: RunStore) -> dict[str, Any]:
-    """benchmark.json of the run's benchmark, {} while it is not prepared."""
-    for benchmark in dict.fromkeys(point["benchmark"] for point in store.points()):
-        path = store.benchmark_data(benchmark) / "benchmark.json"
-        if path.is_file():
-            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return facts
-    return {}
+def _benchmarks(store: RunStore) -> list[str]:
+    """Names of the run's benchmarks, in the order in which it names them."""
+    return list(dict.fromkeys([*store.plan.get("benchmarks", ()), *(point["benchmark"] for point in store.points())]))
+
+
+def _facts(store: RunStore, benchmark: str) -> dict[str, Any]:
+    """benchmark.json of a benchmark, {} while it is not prepared."""
+    path = store.benchmark_data(benchmark) / "benchmark.json"
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return facts
+
+
+def _sources(store: RunStore, benchmark: str) -> list[dict[str, Any]]:
+    """Source and true texts of the samples that are shown; [] where the benchmark has no pairs."""
+    path = store.benchmark_data(benchmark) / "prompts.jsonl"
+    first = islice(iter_lines(path), SAMPLES)
+    return [{key: line[key] for key in ("source", "references")} for line in first if "source" in line]

@@ -34,7 +34,8 @@ _NEVER_KEPT = {"model", "run", "schedulers", "steps", "task", "options", "draws"
 def row_command(row: Row, base_command: str) -> str:
     """The `tdbench bench` command which makes this row again, with as little else as the settings allow.
 
-    A likelihood row keeps the run's `samples`, because the size of the prepared data follows from them.
+    A likelihood row keeps the run's `samples`, because the size of the prepared data follows from them; a row chosen
+    among seeds keeps the run's `seeds`. Imported rows have no such command.
 
     Args:
         row: a row of the run's table.

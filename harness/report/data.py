@@ -10,19 +10,21 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from harness import comparable
+
 Row = dict[str, Any]
 
 #: Whole numbers, which pandas turns into floats as soon as one row lacks them.
 _WHOLE = (
-    *("steps", "seed", "samples", "samples_done", "batch_size", "length", "batches", "parameters"),
+    *("steps", "seed", "samples", "samples_done", "candidates", "batch_size", "length", "batches", "parameters"),
     *("peak_memory_bytes", "tokens", "bytes", "chars", "words", "nfe_min", "nfe_max"),
 )
 
 #: Figures of likelihood rows; every other column with an interval is a metric.
 LIKELIHOOD_FIGURES = ("bits_per_byte", "bits_per_char", "bits_per_token", "nats_per_token", "perplexity")
 
-#: Fields of a point that tell two rows of one model and scheduler apart, besides steps and seed.
-VARIANT_FIELDS = ("engine", "runtime", "task", "options", "batch_size", "length", "samples", "device", "dtype")
+#: Fields of a point that tell two rows of one place, model and scheduler apart, besides steps, seed and selection.
+VARIANT_FIELDS = ("engine", "runtime", "options", "batch_size", "length", "samples", "device", "dtype")
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,16 @@ class ReportData:
         command: the command that made it, as typed.
         created: date and time, as run.json has it.
         table: one row a point, columns as `harness.store.table` gives them; any column may be missing.
-        samples: by fingerprint, the first texts of a generate point: ``{"index", "text", "nfe"}``.
+        samples: by fingerprint, the first texts of a generate point: ``{"index", "text", "nfe"}``, and for a text that
+            was chosen ``{"candidates", "chosen"}``.
+        sources: by benchmark of pairs, ``{"source", "references"}`` of sample 0, 1, ...
         environment: where the run was made, nested mappings allowed.
-        benchmark: facts of the benchmark (name, version, entropy rate, ...).
+        benchmarks: by benchmark, its facts (name, version, metrics, entropy rate, ...).
         scores: long form, one row a point and metric, with settings and detail.
         cards: by model, a summary of its card.
         traces: by fingerprint, for each kept step the decoded states of samples 0, 1, ... (`RunStore.trace`).
         notes: sentences about what was settled for the user while planning.
+        imports: the commands that brought imported rows into the run.
     """
 
     run: str
@@ -48,12 +53,14 @@ class ReportData:
     created: str
     table: pd.DataFrame
     samples: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    sources: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
-    benchmark: Mapping[str, Any] = field(default_factory=dict)
+    benchmarks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     scores: pd.DataFrame = field(default_factory=pd.DataFrame)
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     traces: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    imports: Sequence[str] = ()
 
 
 class Metric(NamedTuple):
@@ -85,6 +92,20 @@ _TITLES = {
     "bleu": "BLEU",
     "chrf": "chrF",
     "self_bleu": "self-BLEU",
+    "bleu_diffuseq": "BLEU, DiffuSeq's",
+    **{f"bleu_diffuseq_{order}": f"BLEU-{order}, DiffuSeq's" for order in (1, 2, 3)},
+    "bleu_fairseq": "BLEU, fairseq's",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
+    "rouge_l": "ROUGE-L",
+    "dist_1": "dist-1",
+    "self_bleu_candidates": "self-BLEU of candidates",
+    "div_4": "div-4 of candidates",
+    "bertscore": "BERTScore",
+    "paraphrase_success": "share of good paraphrases",
+    "paraphrase_valid": "share of valid sentences",
+    "paraphrase_meaning": "share that keeps the meaning",
+    "paraphrase_copy": "share that copies the source",
 }
 
 
@@ -166,52 +187,84 @@ def metrics_of(data: ReportData) -> list[Metric]:
     return found
 
 
-def _method_key(row: Row) -> tuple[Any, Any]:
-    return row.get("model"), row.get("estimator") if row.get("kind") == "likelihood" else row.get("scheduler")
+def _model_key(row: Row) -> tuple[Any, ...]:
+    return comparable.place(row), row.get("model")
+
+
+def _variants_key(row: Row) -> tuple[Any, ...]:
+    method = row.get("estimator") if row.get("kind") == "likelihood" else row.get("scheduler")
+    return *_model_key(row), method, row.get("selection")
 
 
 def _varying(rows: Sequence[Row]) -> dict[Any, tuple[str, ...]]:
-    """By model and scheduler or estimator, the fields of `VARIANT_FIELDS` in which its rows differ."""
+    """By place, model and method, the fields of `VARIANT_FIELDS` in which its rows differ."""
     mine = [r for r in rows if r.get("status") != "same_as"]
     return {
         key: tuple(f for f in VARIANT_FIELDS if len({json.dumps(r.get(f), default=str) for r in same}) > 1)
-        for key, same in group_by(mine, _method_key).items()
+        for key, same in group_by(mine, _variants_key).items()
     }
 
 
 class Names:
-    """Names of rows that are as short as this run allows: what never differs within a model is left out."""
+    """Names of rows that are as short as this run allows: what never differs in a place (benchmark and task) within a
+    model is left out.
+    """
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self._varying = _varying(rows)
-        self._many_seeds = len(unique(r.get("seed") for r in rows)) > 1
-        by_model = group_by(rows, lambda r: r.get("model"))
-        self._checkpoints = {m: len(unique(r.get("checkpoint") for r in mine)) for m, mine in by_model.items()}
+        by_model = group_by(rows, _model_key)
+        self._many_seeds = {k for k, mine in by_model.items() if len(unique(r.get("seed") for r in mine)) > 1}
+        own = group_by((r for r in rows if not comparable.is_imported(r)), _model_key)
+        self._many_checkpoints = {k for k, mine in own.items() if len(unique(r.get("checkpoint") for r in mine)) > 1}
+        self._tasks = {
+            benchmark: len(unique(r.get("task") for r in mine))
+            for benchmark, mine in group_by(rows, lambda r: comparable.place(r)[1]).items()
+        }
 
     def model(self, row: Row) -> str:
-        """Model, with its checkpoint where the run has several of that model."""
+        """Model, with its checkpoint where the place has several of that model."""
         name = str(row.get("model") or "?")
-        return f"{name} {row.get('checkpoint')}" if self._checkpoints.get(row.get("model"), 0) > 1 else name
+        several = _model_key(row) in self._many_checkpoints
+        return f"{name} {row.get('checkpoint')}" if several and not comparable.is_imported(row) else name
 
     def method(self, row: Row) -> str:
         """Scheduler (or estimator) with whatever else tells this row apart from others of its model."""
+        varying = self._varying.get(_variants_key(row), ())
         words = [as_text(row.get("estimator") if row.get("kind") == "likelihood" else row.get("scheduler"))]
-        words += [_variant(f, row.get(f)) for f in self._varying.get(_method_key(row), ())]
-        return " ".join(w for w in words if w)
+        words += [_variant(f, row.get(f)) for f in varying]
+        words += ["imported"] if comparable.is_imported(row) and "engine" not in varying else []
+        return " ".join(w for w in [*words, selection(row)] if w)
 
     def row(self, row: Row) -> str:
-        """Full name: model, method, steps, and the seed where the run has several."""
-        words = [self.model(row), self.method(row) if row.get("role") != "control" or row.get("estimator") else ""]
+        """Name in its place: model, method, steps, and the seed where the model has several there."""
+        control = row.get("role") == "control" and not row.get("estimator")
+        words = [self.model(row), selection(row) if control else self.method(row)]
         if row.get("steps") is not None and row.get("role") != "control":
             words.append("1 step" if row["steps"] == 1 else f"{as_text(row['steps'])} steps")
-        if self._many_seeds and row.get("seed") is not None:
+        if row.get("seed") is not None and _model_key(row) in self._many_seeds:
             words.append(f"seed {as_text(row.get('seed'))}")
         return " \u00b7 ".join(w for w in words if w)
+
+    def full(self, row: Row) -> str:
+        """`row`, after its benchmark where the run has several, and its task where the benchmark has."""
+        _, benchmark, task = comparable.place(row)
+        words = [as_text(benchmark)] if len(self._tasks) > 1 else []
+        words += [as_text(task)] if self._tasks.get(benchmark, 0) > 1 and task else []
+        where = " ".join(w for w in words if w)
+        return f"{where}: {self.row(row)}" if where else self.row(row)
+
+
+def selection(row: Row) -> str:
+    """What was done to choose among candidates, "" for a row of one text a prompt."""
+    if not row.get("selection"):
+        return ""
+    words = [as_text(row["selection"]).upper()]
+    return " of ".join([*words, *([as_text(row["candidates"])] if row.get("candidates") else [])])
 
 
 def _variant(name: str, value: Any) -> str:
     text = as_text(value)
-    return text if not text or name in ("options", "task", "engine", "device", "dtype") else f"{name}={text}"
+    return text if not text or name in ("options", "engine", "device", "dtype") else f"{name}={text}"
 
 
 def is_done(row: Row) -> bool:
@@ -223,10 +276,18 @@ def of_kind(rows: Iterable[Row], kind: str, done: bool = True) -> list[Row]:
     return [r for r in rows if r.get("kind") == kind and (not done or is_done(r))]
 
 
+def row_label(row: Row) -> str:
+    """Which kind of checkpoint a row comes from, or that its texts were imported."""
+    return "imported" if comparable.is_imported(row) else str(row.get("checkpoint_kind") or "unknown")
+
+
 def kind_label(rows: Iterable[Row]) -> str:
     """The label every figure and table bears: which kinds of checkpoints its rows come from."""
-    kinds = sorted({str(r["checkpoint_kind"]) for r in rows if r.get("checkpoint_kind") not in (None, "none")})
-    return " + ".join(kinds) + " checkpoints" if kinds else "no checkpoint"
+    labels = {row_label(row) for row in rows} - {"none", "unknown"}
+    kinds = sorted(labels - {"imported"})
+    parts = [" + ".join(kinds) + " checkpoints"] if kinds else []
+    parts += ["imported texts"] if "imported" in labels else []
+    return ", ".join(parts) or "no checkpoint"
 
 
 def group_by(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:

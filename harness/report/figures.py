@@ -1,4 +1,6 @@
-"""The plots: quality against NFE and against seconds, one line a model and scheduler, controls as reference lines."""
+"""The plots of a place: quality against NFE, seconds, and steps where an NFE is not known. One line a model and
+scheduler, controls as reference lines.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,38 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from harness import comparable
 from harness.report import svg
-from harness.report.data import Metric, Names, Row, estimate, group_by, kind_label, number, of_kind, unique
+from harness.report.data import (
+    Metric,
+    Names,
+    Row,
+    estimate,
+    group_by,
+    is_done,
+    kind_label,
+    number,
+    row_label,
+    selection,
+    unique,
+)
 from harness.report.format import figure as figure_text
 from harness.report.format import with_interval
+from harness.report.places import Place, slug
 
-MAIN_METRICS = ("toy_valid_sentences", "gen_ppl", "mauve", "bleu", "chrf")
+#: Metrics that a benchmark may be told by, in plots and sentences: of those it lists, the first `MOST_METRICS`.
+MAIN_METRICS = (
+    *("toy_valid_sentences", "paraphrase_success", "paraphrase_valid", "paraphrase_meaning", "gen_ppl", "mauve"),
+    *("bleu", "bleu_diffuseq", "bleu_fairseq", "chrf", "rouge_l", "bertscore"),
+)
+MOST_METRICS = 3
 _MARKERS = "os^DvPX<>p"
-_LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1)))
+_LINES: tuple[Any, ...] = (
+    *("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1))),
+    *((0, (9, 2, 3, 2)), (0, (1, 4))),
+)
 _AXES = {
-    "nfe": ("nfe_mean", "NFE per sequence (log scale)"),
-    "seconds": ("seconds_per_sequence", "seconds per sequence (log scale)"),
+    "nfe": ("nfe_mean", "NFE", "NFE per sequence (log scale)"),
+    "seconds": ("seconds_per_sequence", "seconds", "seconds per sequence (log scale)"),
+    "steps": ("steps", "steps", "steps (log scale)"),
 }
 _DIRECTION = {"higher": "higher is better \u2191", "lower": "lower is better \u2193"}
 
@@ -51,72 +75,79 @@ class Series(NamedTuple):
     hollow: bool
 
 
-def all_series(rows: Sequence[Row], names: Names) -> dict[tuple[str, str], Series]:
-    """The lines of the report: model sets colour and marker, method sets the dashes."""
-    mine = [r for r in of_kind(rows, "generate", done=False) if r.get("role") != "control" and not r.get("same_as")]
-    keys = unique((names.model(r), names.method(r)) for r in mine)
-    models, methods = unique(k[0] for k in keys), unique(k[1] for k in keys)
-    kinds = {names.model(r): r.get("checkpoint_kind") or "unknown" for r in mine}
-    found = {}
-    for i, (model, method) in enumerate(keys):
-        m, s = models.index(model), methods.index(method)
-        look = (svg.SERIES_COLOURS[m % 10], _MARKERS[m % 10], _LINES[s % len(_LINES)], s % 2 == 1)
-        found[model, method] = Series(i, model, method, f"{model} ({kinds[model]})", *look)
+SeriesByLine = dict[tuple[str, str], Series]
+
+
+def all_series(places: Sequence[Place], names: Names) -> list[SeriesByLine]:
+    """The lines of each place: model sets colour and marker, the same in all places, and method sets the dashes."""
+    drawn = [[r for r in place.rows if _is_drawn(r)] for place in places]
+    models = unique(names.model(r) for mine in drawn for r in mine)
+    found: list[SeriesByLine] = []
+    for mine in drawn:
+        first = sum(map(len, found))
+        lines = group_by(mine, lambda r: (names.model(r), names.method(r)))
+        methods = unique(method for _, method in lines)
+        kinds = {m: ", ".join(unique(map(row_label, same))) for m, same in group_by(mine, names.model).items()}
+        place: SeriesByLine = {}
+        for i, (model, method) in enumerate(lines, start=first):
+            m, s = models.index(model), methods.index(method)
+            look = (svg.SERIES_COLOURS[m % 10], _MARKERS[m % 10], _LINES[s % len(_LINES)], s % 2 == 1)
+            place[model, method] = Series(i, model, method, f"{model} ({kinds[model]})", *look)
+        found.append(place)
     return found
+
+
+def _is_drawn(row: Row) -> bool:
+    return row.get("kind") == "generate" and row.get("role") != "control" and not row.get("same_as")
+
+
+def main_metrics(metrics: Sequence[Metric]) -> list[Metric]:
+    """The few that a benchmark is told by; where it has none of `MAIN_METRICS`, the first with a direction."""
+    main = [m for m in metrics if m.name in MAIN_METRICS] or [m for m in metrics if m.better != "none"][:1]
+    return main[:MOST_METRICS]
 
 
 def plot_groups(metrics: Sequence[Metric]) -> list[tuple[Metric, ...]]:
     """Metrics to draw, each with what must stand beside it: perplexity is never drawn without entropy."""
-    by_name = {m.name: m for m in metrics}
-    entropy = by_name.get("unigram_entropy")
-    main = [by_name[n] for n in MAIN_METRICS if n in by_name] or [m for m in metrics if m.better != "none"][:1]
+    entropy = next((m for m in metrics if m.name == "unigram_entropy"), None)
+    main = main_metrics(metrics)
     groups: list[tuple[Metric, ...]] = [(m, entropy) if m.name == "gen_ppl" and entropy else (m,) for m in main]
     return groups if entropy is None or any(len(g) > 1 for g in groups) else [*groups, (entropy,)]
 
 
-class _Place(NamedTuple):
-    """What the plots of one benchmark and task share."""
+class _Drawing(NamedTuple):
+    """What the plots of one place share."""
 
     title: str
     suffix: str
     rows: list[Row]
     controls: list[Row]
-    series: dict[tuple[str, str], Series]
+    series: SeriesByLine
     names: Names
 
 
-def draw_all(rows: Sequence[Row], metrics: Sequence[Metric], names: Names) -> list[Plot]:
-    """Every plot the run has points for; its file name says metric, axis, and the task where there are several."""
-    series = all_series(rows, names)
-    done = of_kind(rows, "generate")
-    models = [r for r in done if r.get("role") != "control"]
-    by_place = group_by(models, lambda r: (r.get("benchmark"), r.get("task") or "unconditional"))
-    plots = []
-    for (benchmark, task), mine in by_place.items():
-        title = f"{benchmark or 'unknown benchmark'}, {task}"
-        suffix = f"-{_slug(benchmark)}-{_slug(task)}" if len(by_place) > 1 else ""
-        controls = [r for r in done if r.get("role") == "control" and _at(r, benchmark, task)]
-        place = _Place(title, suffix, mine, controls, series, names)
-        plots += [p for group in plot_groups(metrics) for axis in _AXES if (p := _plot(group, axis, place))]
-    return plots
+def draw(place: Place, series: SeriesByLine, names: Names) -> list[Plot]:
+    """Every plot that a place of generated text has points for; its file name says metric, axis, and the place where
+    there are several.
+    """
+    done = [r for r in place.rows if is_done(r)]
+    title = f"{place.benchmark or 'unknown benchmark'}, {place.task}"
+    rows, controls = [r for r in done if _is_drawn(r)], [r for r in done if r.get("role") == "control"]
+    drawing = _Drawing(title, place.suffix, rows, controls, series, names)
+    axes = [axis for axis in _AXES if axis != "steps" or any(number(r.get("nfe_mean")) is None for r in rows)]
+    return [p for group in plot_groups(place.metrics) for axis in axes if (p := _plot(group, axis, drawing))]
 
 
-def _at(row: Row, benchmark: Any, task: str) -> bool:
-    return row.get("benchmark") == benchmark and (row.get("task") or "unconditional") == task
-
-
-def _slug(text: Any) -> str:
-    return "".join(c if c.isalnum() and c.isascii() else "_" for c in str(text))
-
-
-def _plot(group: Sequence[Metric], axis: str, place: _Place) -> Plot | None:
+def _plot(group: Sequence[Metric], axis: str, place: _Drawing) -> Plot | None:
     """One plot, a panel a metric; None where no point has both the first metric and the axis."""
-    column = _AXES[axis][0]
-    drawn = [r for r in place.rows if (number(r.get(column)) or 0) > 0 and estimate(r, group[0].name)]
+    column, word, _ = _AXES[axis]
+    known = [r for r in place.rows if estimate(r, group[0].name)]
+    measured = [r for r in known if not (axis == "seconds" and comparable.is_imported(r))]
+    drawn = [r for r in measured if (number(r.get(column)) or 0) > 0]
     if not drawn:
         return None
-    title = f"{group[0].title} against {'NFE' if axis == 'nfe' else 'seconds'}"
-    name = f"fig-{_slug(group[0].name)}-{axis}{place.suffix}"
+    title = f"{group[0].title} against {word}"
+    name = f"fig-{slug(group[0].name)}-{axis}{place.suffix}"
     by_series = group_by(drawn, lambda r: place.series[place.names.model(r), place.names.method(r)])
     titles: dict[str, str] = {}
     with svg.style():
@@ -125,13 +156,19 @@ def _plot(group: Sequence[Metric], axis: str, place: _Place) -> Plot | None:
         for i, metric in enumerate(group):
             ax = figure.add_subplot(len(group), 1, i + 1)
             for series, mine in by_series.items():
-                titles |= _line(ax, series, mine, column, metric, place.names)
+                titles |= _line(ax, series, mine, axis, metric, place.names)
             _axes(ax, metric, drawn, place.controls, i == len(group) - 1, axis)
             _references(ax, place.controls, metric, place.names)
-        figure.axes[0].set_title(f"{title}\n{kind_label(drawn)} \u00b7 {place.title}", loc="left", fontsize=10)
+        told = (kind_label(drawn), place.title)
+        under = " \u00b7 ".join(told) if sum(map(len, told)) < 50 else "\n".join(told)
+        figure.axes[0].set_title(f"{title}\n{under}", loc="left", fontsize=10)
         label = f"Plot: {title}, {kind_label(drawn)}. All figures are in the table."
         inline = svg.inline_svg(figure, name, label, titles)
-    return Plot(name, title, _caption(group, drawn, place.controls), inline)
+    caption = _caption(group, drawn, place.controls)
+    if len(drawn) < len(known):
+        count = f"{len(known) - len(drawn)} of {len(known)} points"
+        caption += f" Not drawn, as their {word} {'was' if axis == 'nfe' else 'were'} not measured: {count}."
+    return Plot(name, title, caption, inline)
 
 
 def _canvas(panels: int, series: Sequence[Series], used: Set[Series], marks: Mapping[str, str]) -> Figure:
@@ -161,8 +198,9 @@ def _canvas(panels: int, series: Sequence[Series], used: Set[Series], marks: Map
     return figure
 
 
-def _line(ax: Axes, s: Series, rows: Sequence[Row], column: str, metric: Metric, names: Names) -> dict[str, str]:
+def _line(ax: Axes, s: Series, rows: Sequence[Row], axis: str, metric: Metric, names: Names) -> dict[str, str]:
     """Draw one line through the mean over seeds and a marker with interval for each row; titles by gid."""
+    column, word, _ = _AXES[axis]
     points = [(row, float(row[column]), e) for row in rows if (e := estimate(row, metric.name))]
     by_steps = group_by([{"steps": r.get("steps"), "x": x, "y": e.value} for r, x, e in points], lambda p: p["steps"])
     means = sorted((_mean([p["x"] for p in g]), _mean([p["y"] for p in g])) for g in by_steps.values())
@@ -180,7 +218,7 @@ def _line(ax: Axes, s: Series, rows: Sequence[Row], column: str, metric: Metric,
             at: dict[str, Any] = {"xytext": (5, 3), "textcoords": "offset points", "fontsize": 8}
             ax.annotate(letter, (x, e.value), **at).set_gid(gid)
         ax.plot([x], [e.value], marker=s.marker, ms=5.5, mec=s.colour, ls="none", gid=mark, clip_on=False, **face)
-        titles[mark] = f"{names.row(row)}: {metric.title} {with_interval(e)}, {column} {figure_text(x)}"
+        titles[mark] = f"{names.row(row)}: {metric.title} {with_interval(e)}, {word} {figure_text(x)}"
         titles[mark] += f" ({letter}: not comparable: {row[comparable.REASON]})" if letter else ""
     return titles
 
@@ -195,19 +233,20 @@ def _axes(ax: Axes, metric: Metric, rows: Sequence[Row], controls: Sequence[Row]
     at = [float(r[_AXES[axis][0]]) for r in rows]
     room = max(1.15, math.sqrt(5 * min(at) / max(at)))  # at least two ticks around points that lie close together
     ax.set_xlim(min(at) / room, max(at) * room)
-    _log_ticks(ax.xaxis, min(at), max(at), base=2 if axis == "nfe" else 10)  # people sweep steps by doubling
+    _log_ticks(ax.xaxis, min(at), max(at), base=10 if axis == "seconds" else 2)  # people sweep steps by doubling
     values = [e.value for r in (*rows, *controls) if (e := estimate(r, metric.name))]
     if "ppl" in metric.name and min(values, default=0) > 0 and max(values) > 5 * min(values):
         ax.set_yscale("log")
         _log_ticks(ax.yaxis, min(values), max(values), base=10)
     ax.grid(True, lw=0.5)
     ax.set_axisbelow(True)
-    told = metric.unit in metric.title or metric.unit.startswith(("perplexity", "0.."))
-    lines = [metric.title, "" if told else metric.unit, _DIRECTION.get(metric.better, "")]
+    unit = metric.unit.removeprefix(f"{metric.title.partition(',')[0]}, ")
+    told = unit in metric.title or unit.startswith(("perplexity", "0.."))
+    lines = [metric.title, "" if told else unit, _DIRECTION.get(metric.better, "")]
     ax.set_ylabel("\n".join(line for line in lines if line), fontsize=9)
     ax.tick_params(labelbottom=last, labelsize=9)
     if last:
-        ax.set_xlabel(_AXES[axis][1], fontsize=9)
+        ax.set_xlabel(_AXES[axis][2], fontsize=9)
 
 
 def _log_ticks(axis: Axis, low: float, high: float, base: int) -> None:
@@ -223,7 +262,7 @@ def _references(ax: Axes, controls: Sequence[Row], metric: Metric, names: Names)
     known = [r for r in controls if estimate(r, metric.name)]
     lines = {
         name: _mean([e.value for r in mine if (e := estimate(r, metric.name))])
-        for name, mine in group_by(known, lambda r: f"{names.model(r)} {comparable.mark(r)}".strip()).items()
+        for name, mine in group_by(known, lambda r: _control(r, names)).items()
     }
     for value in lines.values():
         ax.axhline(value, color=svg.INK, lw=0.8, ls=(0, (2, 2)), alpha=0.8)
@@ -233,6 +272,11 @@ def _references(ax: Axes, controls: Sequence[Row], metric: Metric, names: Names)
     heights = _spread([float(to_axes.transform((x, value))[1]) for _, value in ranked], gap=0.085)
     for (name, _), height in zip(ranked, heights, strict=True):
         ax.text(1.01, height, name, transform=ax.transAxes, va="center", fontsize=8.5)
+
+
+def _control(row: Row, names: Names) -> str:
+    """A control's name on its line, one for all seeds."""
+    return " ".join(word for word in (names.model(row), selection(row), comparable.mark(row)) if word)
 
 
 def _spread(heights: Sequence[float], gap: float) -> list[float]:

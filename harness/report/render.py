@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from harness import comparable
 from harness.report import svg
 from harness.report.command import row_command
 from harness.report.data import (
@@ -26,10 +27,11 @@ from harness.report.data import (
     rows_of,
     unique,
 )
-from harness.report.figures import Plot, all_series, draw_all
+from harness.report.figures import Plot, all_series, draw
+from harness.report.places import Place, places_of
 from harness.report.samples import browser, script_json
-from harness.report.summary import sentences
-from harness.report.tables import Table, floor_of, generation_table, likelihood_table, markdown
+from harness.report.summary import Remark, remarks, warnings, what_ran
+from harness.report.tables import Table, markdown, table_of
 from harness.worker.jsonl import write_text
 
 
@@ -46,15 +48,13 @@ def write_report(data: ReportData, folder: Path) -> Path:
     """
     rows = rows_of(data.table)
     names, metrics = Names(rows), metrics_of(data)
-    plots = draw_all(rows, metrics, names)
-    tables = [generation_table(rows, metrics, names), likelihood_table(rows, floor_of(data.benchmark, rows), names)]
-    summary = sentences(data, rows, metrics, names)
+    sections = _sections(places_of(data, rows, metrics), names)
     folder.mkdir(parents=True, exist_ok=True)
-    files = {f"{plot.name}.svg": svg.file_svg(plot.inline) for plot in plots}
+    files = {f"{plot.name}.svg": svg.file_svg(plot.inline) for section in sections for plot in section.plots}
     files["table.csv"] = _csv(data.table)
     files["scores.csv"] = _csv(data.scores)
-    files["table.md"] = _markdown_file(data, rows, summary, tables, names)
-    files["index.html"] = _html(data, rows, names, metrics, plots, tables, summary)
+    files["table.md"] = _markdown_file(data, rows, sections, names)
+    files["index.html"] = _html(data, rows, names, metrics, sections)
     for name, text in files.items():
         # Lone surrogates, which a broken text may hold, cannot be written as UTF-8.
         write_text(folder / name, text.encode("utf-8", "replace").decode("utf-8"))
@@ -62,6 +62,44 @@ def write_report(data: ReportData, folder: Path) -> Path:
         if old.name not in files:
             old.unlink()
     return folder / "index.html"
+
+
+class Section(NamedTuple):
+    """A place with everything that is said of it; `series` are the lines of its plots, for the page's script."""
+
+    place: Place
+    remarks: list[Remark]
+    plots: list[Plot]
+    series: str
+    table: Table
+
+
+def _sections(places: Sequence[Place], names: Names) -> list[Section]:
+    return [
+        Section(
+            place=place,
+            remarks=remarks(place, names),
+            plots=draw(place, series, names),
+            series=script_json([{"i": s.number, "m": s.model, "s": s.method} for s in series.values()]),
+            table=table_of(place, names),
+        )
+        for place, series in zip(places, all_series(places, names), strict=True)
+    ]
+
+
+class Line(NamedTuple):
+    """A line of the summary, with the place that tells more, None for most."""
+
+    text: str
+    place: Place | None = None
+
+
+def _summary(rows: Sequence[Row], sections: Sequence[Section], names: Names) -> list[Line]:
+    """What stands above all sections: all remarks of a run of one place, else what comes first in each."""
+    lines = [Line(what_ran(rows))]
+    for place, found, *_ in sections:
+        lines += [Line(str(remark)) for remark in found] if place.alone else [Line(r.first, place) for r in found[:1]]
+    return lines + [Line(text) for text in (warnings(rows, names) if rows else [])]
 
 
 def _csv(frame: pd.DataFrame) -> str:
@@ -74,18 +112,19 @@ def _csv_value(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
 
 
-def _markdown_file(data: ReportData, rows: list[Row], summary: list[str], tables: list[Table], names: Names) -> str:
+def _markdown_file(data: ReportData, rows: list[Row], sections: Sequence[Section], names: Names) -> str:
     parts = [f"# {data.run}", "", f"{data.created} \u00b7 `{data.command}` \u00b7 {kind_label(rows)}", ""]
-    parts += [f"- {sentence}" for sentence in summary] + [""]
-    parts += [markdown(table) for table in tables]
+    summary = _summary(rows, sections, names)
+    parts += [*(f"- {f'{line.place.title}: ' if line.place else ''}{line.text}" for line in summary), ""]
+    for section in sections:
+        if section.place.alone:
+            parts.append(markdown(section.table))
+        else:
+            parts += [f"## {section.place.title}", "", *(f"- {remark}" for remark in section.remarks), ""]
+            parts.append(markdown(section.table, level=3))
     problems = not_run(rows, names)
     if problems:
-        parts += [
-            "## Points without figures",
-            "",
-            *map(_problem_line, problems),
-            "",
-        ]
+        parts += ["## Points without figures", "", *map(_problem_line, problems), ""]
     return "\n".join(parts)
 
 
@@ -111,7 +150,7 @@ def not_run(rows: Sequence[Row], names: Names) -> list[Problem]:
             mine, lambda r: (as_text(r.get("reason")), as_text(r.get("message")))
         ).items():
             text = (given or reason).replace("_", " ")
-            found.append(Problem(kind, [names.row(r) for r in same], text, why or "no message recorded"))
+            found.append(Problem(kind, [names.full(r) for r in same], text, why or "no message recorded"))
     return found + _same_as(rows, names)
 
 
@@ -124,7 +163,7 @@ def _same_as(rows: Sequence[Row], names: Names) -> list[Problem]:
         mine, lambda r: (as_text(r.get("scheduler")), _twin(r, schedulers))
     ).items():
         why = f"{scheduler} is the same as {twin} under this schedule: not run twice."
-        found.append(Problem("same_as", [names.row(r) for r in same], "same as another", why))
+        found.append(Problem("same_as", [names.full(r) for r in same], "same as another", why))
     return found
 
 
@@ -133,17 +172,8 @@ def _twin(row: Row, schedulers: Mapping[str, str]) -> str:
     return schedulers.get(other, other)
 
 
-def _html(
-    data: ReportData,
-    rows: list[Row],
-    names: Names,
-    metrics: list[Metric],
-    plots: list[Plot],
-    tables: list[Table],
-    summary: list[str],
-) -> str:
-    samples = browser(data, rows, names)
-    series = all_series(rows, names)
+def _html(data: ReportData, rows: list[Row], names: Names, metrics: list[Metric], sections: Sequence[Section]) -> str:
+    samples = browser(data, [row for section in sections for row in section.place.rows], names)
     environment = Environment(
         loader=PackageLoader("harness.report", "."),
         autoescape=True,
@@ -157,25 +187,30 @@ def _html(
         machine=_machine(data.environment),
         css=_asset("report.css") + _palette(),
         js=_asset("report.js"),
-        summary=summary,
-        plots=plots,
-        series_json=script_json([{"m": s.model, "s": s.method} for s in series.values()]),
-        tables=tables,
+        summary=_summary(rows, sections, names),
+        sections=sections,
+        alone=all(section.place.alone for section in sections),
+        has_plots=any(section.plots for section in sections),
         problems=not_run(rows, names),
-        samples_json=script_json(samples.entries),
+        samples_json=script_json({"entries": samples.entries, "given": samples.given}),
         has_samples=bool(samples.entries),
+        has_sources=bool(samples.given),
+        has_imports=any(map(comparable.is_imported, rows)),
         samples_note=samples.note,
         metrics=metrics,
         notes=_method_notes(rows, metrics),
         environment=flatten(data.environment),
-        benchmark=data_facts(data.benchmark),
+        benchmarks={name: data_facts(facts) for name, facts in data.benchmarks.items() if facts},
         cards={model: flatten(card) for model, card in data.cards.items()},
-        commands=[
-            {"name": names.row(r), "model": names.model(r), "command": row_command(r, data.command)}
-            for r in rows
-            if r.get("status") != "same_as"
-        ],
+        commands=_commands(data, rows, names),
     )
+
+
+def _commands(data: ReportData, rows: Sequence[Row], names: Names) -> list[dict[str, str]]:
+    """What makes each row again; imported rows come by the commands that imported them."""
+    mine = [r for r in rows if r.get("status") != "same_as" and not comparable.is_imported(r)]
+    own = [{"name": names.full(r), "model": names.model(r), "command": row_command(r, data.command)} for r in mine]
+    return own + [{"name": "imported rows", "model": "", "command": command} for command in data.imports]
 
 
 def _asset(name: str) -> str:
@@ -210,7 +245,7 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
 #: What a reader wants to know of the data first; the other facts follow.
 _FIRST_FACTS = (
     *("name", "version", "summary", "source", "revision", "licence", "split", "normalize", "detokenize", "windowing"),
-    *("length", "tokens", "tokenizer", "references", "windows"),
+    *("length", "tokens", "tokenizer", "pairs", "references", "windows"),
 )
 
 
@@ -223,7 +258,7 @@ def data_facts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _method_notes(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[str]:
     """How the figures were got; what the rows say about it is read from them."""
     draws = unique(as_text(r["precision"]) for r in rows if r.get("precision") is not None)
-    batches = unique(as_text(r.get("batch_size")) for r in rows)
+    batches = unique(as_text(r["batch_size"]) for r in rows if r.get("batch_size") is not None)
     notes = [
         "Time: loading, the first call and warm-up are measured apart from the timed part; the device is synchronised "
         "on both sides of a batch. Time per sequence is total seconds by total sequences; the seconds of every batch "
@@ -240,7 +275,26 @@ def _method_notes(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[str]:
         "likelihood agree (for seconds: device, dtype, batch size). A letter beside a name marks a row that differs; "
         "the heading of its group says in what.",
     ]
-    judged = [m for m in metrics if "ppl" in m.name]
-    if judged:
+    if any("ppl" in m.name for m in metrics):
         notes.append("Generative perplexity rewards dull text: read it beside the entropy and the control rows.")
-    return notes
+    return notes + [note for holds, note in _SPECIAL_NOTES if any(map(holds, rows))]
+
+
+#: What is said where any row is of that kind.
+_SPECIAL_NOTES: tuple[tuple[Callable[[Row], bool], str], ...] = (
+    (
+        lambda row: row.get("task") == "seq2seq",
+        "Text written from a source: the length of a row and its tokenizer say nothing about the text that is written, "
+        "so rows are ranked together where data, samples, sampling precision and the metric's settings agree.",
+    ),
+    (
+        lambda row: bool(row.get("selection")),
+        "MBR rows choose, for each source, the candidate that is most like the other candidates; the candidates are "
+        "the texts of the rows with a seed. NFE, seconds and evaluations are sums over all candidates.",
+    ),
+    (
+        comparable.is_imported,
+        "Imported rows hold texts that were generated elsewhere. Only their quality was measured here; model, steps "
+        "and settings are what the import was told.",
+    ),
+)

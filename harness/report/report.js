@@ -11,9 +11,10 @@
     return element;
   };
   const choices = (select, values, all) => {
+    select.replaceChildren();
     if (all) select.add(new Option("all", ""));
     values.forEach((v) => select.add(new Option(String(v), String(v))));
-    if (values.length < 2) select.closest("label").hidden = true;
+    select.closest("label").hidden = values.length < 2;
   };
 
   // Tables: sort by a heading, filter by model and scheduler, show further columns.
@@ -74,13 +75,12 @@
   });
 
   // Plots: lines of a model or a scheduler can be switched off.
-  const plots = $(".tools[data-plots]");
-  if (plots) {
-    const series = JSON.parse($("#series-data").textContent);
+  $$(".tools[data-plots]").forEach((plots) => {
+    const series = JSON.parse($("script", plots).textContent);
     const style = document.head.appendChild(make("style"));
     const off = { m: new Set(), s: new Set() };
     const refresh = () => {
-      const hidden = series.map((line, i) => (off.m.has(line.m) || off.s.has(line.s) ? `.plot .s${i}` : "")).filter(Boolean);
+      const hidden = series.filter((line) => off.m.has(line.m) || off.s.has(line.s)).map((line) => `.plot .s${line.i}`);
       style.textContent = hidden.length ? `${hidden.join(",")}{display:none}` : "";
     };
     $$("[data-chips]", plots).forEach((place) => {
@@ -98,12 +98,12 @@
       if (values.length < 2) place.closest("fieldset").hidden = true;
     });
     plots.hidden = !$("fieldset:not([hidden])", plots);
-  }
+  });
 
   // Samples: the same sample number across models, schedulers and steps.
   const tools = $("#browse");
   if (!tools) return;
-  const entries = JSON.parse($("#samples-data").textContent);
+  const { entries, given } = JSON.parse($("#samples-data").textContent);
   const place = $("#browser");
   const pick = $("#pick");
   const selects = $$("select[data-key]", tools);
@@ -149,6 +149,8 @@
     const title = make("h4", "", steps || entry.model);
     const masks = sample ? [...sample.t].filter((c) => c === "\u2588").length : 0;
     const facts = sample && !entry.control && sample.nfe !== null ? [`NFE ${sample.nfe}`] : [];
+    if (sample && sample.c) facts.push(`${sample.c.length} candidates`);
+    if (sample && sample.off) facts.push(`${sample.off} source ${sample.off === 1 ? "token" : "tokens"} left off`);
     if (masks) facts.push(`${masks} ${masks === 1 ? "mask" : "masks"} left`);
     if (facts.length) title.append(make("span", "", ` · ${facts.join(" · ")}`));
     const text = make("p");
@@ -157,9 +159,33 @@
     else text.append(make("em", "", entry.why ? `No text: ${entry.why}.` : "This sample is not stored for this point."));
     if (sample && sample.cut) text.append(make("em", "", " … cut here"));
     box.append(title, text);
+    if (sample && sample.c) box.append(...candidates(sample));
     const states = entry.traces[number];
     if (states && states.length > 1) box.append(slider(states, text));
     return box;
+  };
+  const candidates = (sample) => {
+    const list = make("ol", "candidates");
+    list.tabIndex = 0;
+    sample.c.forEach((text, i) => {
+      const chosen = i === sample.chosen;
+      const line = make("li", chosen ? "chosen" : "", text || "(empty)");
+      if (chosen) line.append(" ", make("span", "tag", "chosen"));
+      list.append(line);
+    });
+    return [make("h5", "", "chosen among"), list];
+  };
+  const showGiven = (place, number) => {
+    const box = $("#given");
+    const pair = (given[place] || [])[number];
+    box.hidden = !pair;
+    if (!pair) return;
+    const list = make("dl");
+    list.append(make("dt", "", "source"), make("dd", "", pair.s || "(empty)"));
+    pair.r.forEach((text, i) => {
+      list.append(make("dt", "", pair.r.length > 1 ? `reference ${i + 1}` : "reference"), make("dd", "", text || "(empty)"));
+    });
+    box.replaceChildren(list);
   };
   const slider = (states, text) => {
     const label = make("label");
@@ -174,11 +200,15 @@
   };
   const show = () => {
     const chosen = Object.fromEntries(selects.map((s) => [s.dataset.key, s.value]));
-    const fits = (entry) => entry.control || ((!chosen.seed || String(entry.seed) === chosen.seed)
-      && (!chosen.m || entry.model === chosen.m) && (!chosen.s || entry.method === chosen.s)
-      && (!chosen.steps || String(entry.steps) === chosen.steps));
+    const here = entries.filter((entry) => entry.place === chosen.place);
+    // What has no row of the chosen seed, as one that draws nothing, is shown with the seed it has.
+    const ofSeed = (entry) => !chosen.seed || entry.seed === null || String(entry.seed) === chosen.seed
+      || !here.some((e) => String(e.seed) === chosen.seed && ["model", "method", "steps"].every((key) => e[key] === entry[key]));
+    const fits = (entry) => ofSeed(entry) && (entry.control || ((!chosen.m || entry.model === chosen.m) && (!chosen.s || entry.method === chosen.s)
+      && (!chosen.steps || String(entry.steps) === chosen.steps)));
+    showGiven(chosen.place, Number(pick.value));
     const groups = new Map();
-    entries.filter(fits).forEach((entry) => {
+    here.filter(fits).forEach((entry) => {
       const name = entry.control ? "control rows, for comparison" : `${entry.model} · ${entry.method}`;
       groups.set(name, [...(groups.get(name) || []), entry]);
     });
@@ -191,16 +221,28 @@
       place.append(heading, line);
     });
   };
-  choices(pick, distinct(entries.flatMap((e) => e.samples.map((s) => s.i))).sort((a, b) => a - b), false);
-  const models = entries.filter((e) => !e.control);
   const field = { seed: "seed", m: "model", s: "method", steps: "steps" };
-  selects.forEach((select) => {
-    const values = distinct(models.map((e) => e[field[select.dataset.key]]));
-    choices(select, select.dataset.key === "steps" ? values.sort((a, b) => a - b) : values, select.dataset.key !== "seed");
-    select.addEventListener("change", show);
-  });
-  // Many schedulers at once are too much to read: begin with the first.
-  if (distinct(models.map((e) => `${e.model} ${e.method}`)).length > 8) $("select[data-key=s]", tools).selectedIndex = 1;
+  // What can be chosen depends on the benchmark and task.
+  const offer = () => {
+    const mine = entries.filter((e) => e.place === placePick.value);
+    const models = mine.filter((e) => !e.control);
+    const last = pick.value;
+    choices(pick, distinct(mine.flatMap((e) => e.samples.map((s) => s.i))).sort((a, b) => a - b), false);
+    if ([...pick.options].some((option) => option.value === last)) pick.value = last;
+    selects.filter((select) => select !== placePick).forEach((select) => {
+      const values = distinct((select.dataset.key === "seed" ? mine : models).map((e) => e[field[select.dataset.key]]));
+      choices(select, select.dataset.key === "steps" ? values.sort((a, b) => a - b) : values, select.dataset.key !== "seed");
+    });
+    // Many schedulers at once are too much to read: begin with the first.
+    if (distinct(models.map((e) => `${e.model} ${e.method}`)).length > 8) $("select[data-key=s]", tools).selectedIndex = 1;
+  };
+  const placePick = $("select[data-key=place]", tools);
+  choices(placePick, distinct(entries.map((e) => e.place)), false);
+  offer();
+  selects.forEach((select) => select.addEventListener("change", () => {
+    if (select === placePick) offer();
+    show();
+  }));
   pick.addEventListener("change", show);
   $$("button[data-step]", tools).forEach((button) => button.addEventListener("click", () => {
     const count = pick.options.length;

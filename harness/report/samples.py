@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harness.report.data import Names, ReportData, Row, clean, of_kind
+from harness import comparable
+from harness.report.data import Names, ReportData, Row, clean, of_kind, row_label
 from harness.report.tables import why_null
 
 #: Characters of sample text (and as many of traces) that a report holds at most.
@@ -15,9 +16,12 @@ _LONGEST = 6_000
 
 
 class Browser(NamedTuple):
-    """The browser's data: entries for the page's script, and plain words on what was left out."""
+    """The browser's data: entries for the page's script, what was given for sample 0, 1, ... by the title of a place,
+    and plain words on what was left out.
+    """
 
     entries: list[dict[str, Any]]
+    given: dict[str, list[dict[str, Any]]]
     note: str
 
 
@@ -29,16 +33,18 @@ def browser(data: ReportData, rows: Sequence[Row], names: Names) -> Browser:
     """
     points = [r for r in of_kind(rows, "generate", done=False) if _is_shown(r, data)]
     texts = {_key(r): list(data.samples.get(_key(r), ())) for r in points}
-    limit = max(200, min(_LONGEST, BUDGET // max(1, len(texts))))
+    beside = sum(len(_strings(mine[0])) for mine in texts.values() if mine)
+    limit = max(200, min(_LONGEST, BUDGET // max(1, beside)))
     most = max((len(t) for t in texts.values()), default=0)
     keep = next((n for n in range(most, 1, -1) if _size(texts, n, limit) <= BUDGET), min(most, 1))
     traces = _kept_traces(data.traces, set(texts))
     entries = [
         {
+            "place": _place(r),
             "model": names.model(r),
             "method": names.method(r),
             "control": r.get("role") == "control",
-            "label": str(r.get("checkpoint_kind") or "none"),
+            "label": row_label(r),
             "steps": clean(r.get("steps")),
             "seed": clean(r.get("seed")),
             "why": "" if texts[_key(r)] else why_null(r, ""),
@@ -47,7 +53,25 @@ def browser(data: ReportData, rows: Sequence[Row], names: Names) -> Browser:
         }
         for r in points
     ]
-    return Browser(entries, _note(entries, keep, most, limit))
+    return Browser(entries, _given(data, points, keep, limit), _note(entries, keep, most, limit))
+
+
+def _place(row: Row) -> str:
+    _, benchmark, task = comparable.place(row)
+    return f"{benchmark or 'unknown benchmark'} \u00b7 {task}"
+
+
+def _given(data: ReportData, points: Sequence[Row], keep: int, limit: int) -> dict[str, list[dict[str, Any]]]:
+    """By place of text written from a source: source and references of each sample that is kept, once for all rows."""
+    benchmarks = {_place(r): str(r.get("benchmark")) for r in points if r.get("task") == "seq2seq"}
+    return {
+        place: [
+            {"s": str(line["source"])[:limit], "r": [str(text)[:limit] for text in line["references"]]}
+            for line in data.sources[benchmark][:keep]
+        ]
+        for place, benchmark in benchmarks.items()
+        if benchmark in data.sources
+    }
 
 
 def _key(row: Row) -> str:
@@ -60,17 +84,27 @@ def _is_shown(row: Row, data: ReportData) -> bool:
 
 
 def _size(texts: Mapping[str, Sequence[Mapping[str, Any]]], keep: int, limit: int) -> int:
-    return sum(min(len(str(s.get("text") or "")), limit) for mine in texts.values() for s in mine[:keep])
+    return sum(min(len(text), limit) for mine in texts.values() for s in mine[:keep] for text in _strings(s))
+
+
+def _strings(sample: Mapping[str, Any]) -> list[str]:
+    """What is embedded of a sample: its text, and the candidates it was chosen from."""
+    return [str(text or "") for text in (sample.get("text"), *(sample.get("candidates") or ()))]
 
 
 def _sample(sample: Mapping[str, Any], limit: int) -> dict[str, Any]:
     text = str(sample.get("text") or "")
-    return {
+    out = {
         "i": clean(sample.get("index")),
         "nfe": clean(sample.get("nfe")),
         "cut": len(text) > limit,
         "t": text[:limit],
     }
+    if sample.get("left_off"):
+        out["off"] = sample["left_off"]
+    if sample.get("candidates"):
+        out |= {"c": [str(t)[:limit] for t in sample["candidates"]], "chosen": clean(sample.get("chosen"))}
+    return out
 
 
 def _kept_traces(traces: Mapping[str, Sequence[Sequence[str]]], known: set[str]) -> dict[str, list[list[str]]]:

@@ -7,28 +7,57 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness import comparable
-from harness.report.data import Estimate, Metric, Names, ReportData, Row, estimate, group_by, number, of_kind, unique
-from harness.report.figures import MAIN_METRICS
+from harness.report.data import Estimate, Metric, Names, Row, estimate, group_by, is_done, number, of_kind, unique
+from harness.report.figures import main_metrics
 from harness.report.format import figure, with_interval
+from harness.report.places import Place
 from harness.report.tables import floor_of
 from harness.table import BELOW_SOURCE
 
 
-def sentences(data: ReportData, rows: Sequence[Row], metrics: Sequence[Metric], names: Names) -> list[str]:
-    """The summary, an item a subject: what ran, best figures and whether they can be told apart, likelihood."""
+def what_ran(rows: Sequence[Row]) -> str:
+    """What ran, in one sentence."""
     if not rows:
-        return ["This run has no points yet."]
-    out = [_counts(rows)]
-    done = [r for r in of_kind(rows, "generate") if _is_model(r)]
-    if done and not metrics:
-        out.append("Nothing is scored yet: run tdbench score.")
-    by_name = {m.name: m for m in metrics}
-    for name in MAIN_METRICS:
-        if name in by_name and by_name[name].better != "none":
-            out += _best(by_name[name], done, rows, names)
-    out += _likelihood(data, rows, names)
-    out += _below_source(rows, names)
-    if "tiny" in {r.get("checkpoint_kind") for r in done}:
+        return "This run has no points yet."
+    words = {
+        "done": "finished",
+        "failed": "failed",
+        "not_available": "not available",
+        "same_as": "same as another point",
+        "partial": "stopped half-way",
+    }
+    found = {status: sum(r.get("status") == status for r in rows) for status in words}
+    open_points = len(rows) - sum(found.values())
+    parts = [f"{n} {words[s]}" for s, n in found.items() if n] + ([f"{open_points} not run yet"] if open_points else [])
+    models = unique(r.get("model") for r in rows if _is_model(r))
+    return f"{_plural(len(rows), 'point')} of {_plural(len(models), 'model')}: {', '.join(parts)}."
+
+
+class Remark(NamedTuple):
+    """What is said of one subject: the first sentence, and what must be read with it."""
+
+    first: str
+    more: str = ""
+
+    def __str__(self) -> str:
+        return self.first + self.more
+
+
+def remarks(place: Place, names: Names) -> list[Remark]:
+    """An item a subject: best figures of a place and whether they can be told apart, or its likelihoods."""
+    if place.kind == "likelihood":
+        return _likelihood(place, names)
+    done = [r for r in place.rows if is_done(r) and _is_model(r)]
+    if done and not place.metrics:
+        return [Remark("Nothing is scored yet: run tdbench score.")]
+    directed = [metric for metric in main_metrics(place.metrics) if metric.better != "none"]
+    return [remark for metric in directed for remark in _best(metric, done, place, names)]
+
+
+def warnings(rows: Sequence[Row], names: Names) -> list[str]:
+    """What a reader must know before any figure is believed."""
+    out = _below_source(rows, names)
+    if any(r.get("checkpoint_kind") == "tiny" and _is_model(r) for r in of_kind(rows, "generate")):
         out.append(
             "Checkpoints labelled tiny are small ones for trying the tool: they say nothing about published models."
         )
@@ -38,23 +67,6 @@ def sentences(data: ReportData, rows: Sequence[Row], metrics: Sequence[Metric], 
 def _is_model(row: Row) -> bool:
     """Controls and baselines are there to compare with: they are never named as the best."""
     return row.get("role") not in ("control", "baseline")
-
-
-def _counts(rows: Sequence[Row]) -> str:
-    words = {
-        "done": "finished",
-        "failed": "failed",
-        "not_available": "not available",
-        "same_as": "same as another point",
-        "partial": "stopped half-way",
-    }
-    counts = {status: sum(r.get("status") == status for r in rows) for status in words}
-    open_points = len(rows) - sum(counts.values())
-    parts = [f"{n} {words[s]}" for s, n in counts.items() if n] + (
-        [f"{open_points} not run yet"] if open_points else []
-    )
-    models = unique(r.get("model") for r in rows if _is_model(r))
-    return f"{_plural(len(rows), 'point')} of {_plural(len(models), 'model')}: {', '.join(parts)}."
 
 
 def _plural(count: int, word: str) -> str:
@@ -76,24 +88,20 @@ def _verdict(a: Estimate, b: Estimate) -> str:
     }[overlap(a, b)]
 
 
-def _best(metric: Metric, done: Sequence[Row], rows: Sequence[Row], names: Names) -> list[str]:
-    out = []
-    for (benchmark, task), mine in group_by(done, lambda r: (r.get("benchmark"), r.get("task"))).items():
-        sign = -1 if metric.better == "higher" else 1
-        beside = _differing(metric, [r for r in rows if r.get("benchmark") == benchmark and r.get("task") == task])
-        figures = [(r, e) for r in mine if (e := estimate(r, metric.name))]
-        ranked = sorted(((r, e) for r, e in figures if not beside.why(r)), key=lambda pair: sign * pair[1].value)
-        if not ranked:
-            continue
-        (row, best), rest = ranked[0], ranked[1:]
-        word = "Highest" if metric.better == "higher" else "Lowest"
-        several = len({(r.get("benchmark"), r.get("task")) for r in done}) > 1
-        place = f" ({benchmark}, {task})" if several else ""
-        text = f"{word} {metric.title}{place}: {with_interval(best)} by {names.row(row)}{_cost(row)}."
-        text += _beside_entropy(metric, row, best, beside) + _runner_up(row, best, rest, names)
-        text += _fewest_steps(row, best, rest) + _baselines(metric, beside, names)
-        out.append(text + _left_out([beside.why(r) for r, _ in figures]))
-    return out
+def _best(metric: Metric, done: Sequence[Row], place: Place, names: Names) -> list[Remark]:
+    sign = -1 if metric.better == "higher" else 1
+    beside = _differing(metric, place)
+    figures = [(r, e) for r in done if (e := estimate(r, metric.name))]
+    ranked = sorted(((r, e) for r, e in figures if not beside.why(r)), key=lambda pair: sign * pair[1].value)
+    if not ranked:
+        return []
+    (row, best), rest = ranked[0], ranked[1:]
+    word = "Highest" if metric.better == "higher" else "Lowest"
+    more = _over_seeds(row, best, rest) + _beside_entropy(metric, row, best, beside)
+    more += _runner_up(row, best, rest, names)
+    more += _fewest_steps(row, best, rest) + _controls(metric, best, beside, names) + _baselines(metric, beside, names)
+    more += _left_out([beside.why(r) for r, _ in figures])
+    return [Remark(f"{word} {metric.title}: {with_interval(best)} by {names.row(row)}{_cost(row)}.", more)]
 
 
 class _Compared(NamedTuple):
@@ -112,10 +120,11 @@ def _compared(rows: Sequence[Row], fields: Sequence[comparable.Field]) -> _Compa
     return _Compared(rows, {id(row): mine for row, mine in zip(rows, phrases, strict=True)})
 
 
-def _differing(metric: Metric, rows: Sequence[Row]) -> _Compared:
+def _differing(metric: Metric, place: Place) -> _Compared:
     """Rows that have the metric, compared in everything it depends on."""
-    mine = [row for row in of_kind(rows, "generate") if estimate(row, metric.name)]
-    return _compared(mine, (*comparable.QUALITY, *comparable.metric_fields(mine, metric.name)))
+    mine = [row for row in of_kind(place.rows, "generate") if estimate(row, metric.name)]
+    fields = comparable.quality_fields(place.task)
+    return _compared(mine, (*fields, *comparable.metric_fields(mine, metric.name)))
 
 
 def _left_out(reasons: Sequence[str]) -> str:
@@ -172,9 +181,22 @@ def _runner_up(row: Row, best: Estimate, rest: Sequence[tuple[Row, Estimate]], n
     return f"{text} {_verdict(best, second)}{more}"
 
 
+#: Rows that agree in these and in their steps are of one sampler, run again.
+_SAMPLER = ("model", "checkpoint", "engine", "scheduler", "options", "selection", "candidates")
+
+
+def _over_seeds(row: Row, best: Estimate, rest: Sequence[tuple[Row, Estimate]]) -> str:
+    """How far the seeds lie apart, since the best one of several is luck as well."""
+    same = (*_SAMPLER, "steps", "batch_size")
+    values = [best.value, *(e.value for r, e in rest if all(r.get(f) == row.get(f) for f in same))]
+    if len(values) == 1:
+        return ""
+    return f" The {len(values)} seeds give {figure(min(values))} to {figure(max(values))}."
+
+
 def _fewest_steps(row: Row, best: Estimate, rest: Sequence[tuple[Row, Estimate]]) -> str:
     """Fewer steps of the same model and scheduler whose interval still reaches the best one's."""
-    same = ("model", "checkpoint", "scheduler", "options", "seed")
+    same = (*_SAMPLER, "seed")
     steps = [
         int(s)
         for r, e in rest
@@ -186,6 +208,15 @@ def _fewest_steps(row: Row, best: Estimate, rest: Sequence[tuple[Row, Estimate]]
     return f" The same model and scheduler at {_plural(min(steps), 'step')} is not separable from this best."
 
 
+def _controls(metric: Metric, best: Estimate, beside: _Compared, names: Names) -> str:
+    """Controls that do as well as the best without having learned anything; real data is none of them."""
+    controls = [r for r in beside.rows if r.get("role") == "control" and r.get("model") != "data"]
+    figures = {names.model(r): e for r in controls if not beside.why(r) and (e := estimate(r, metric.name))}
+    sign = 1 if metric.better == "higher" else -1
+    as_good = [f"{name} has {with_interval(e)}" for name, e in figures.items() if sign * (e.value - best.value) >= 0]
+    return f" Not better than a control: {', '.join(as_good)}." if as_good else ""
+
+
 def _baselines(metric: Metric, beside: _Compared, names: Names) -> str:
     mine = [(r, e) for r in beside.rows if r.get("role") == "baseline" and (e := estimate(r, metric.name))]
     return "".join(
@@ -195,23 +226,24 @@ def _baselines(metric: Metric, beside: _Compared, names: Names) -> str:
     )
 
 
-def _likelihood(data: ReportData, rows: Sequence[Row], names: Names) -> list[str]:
-    done = [r for r in of_kind(rows, "likelihood") if _is_model(r) and estimate(r, "bits_per_byte")]
-    floor = floor_of(data.benchmark, rows).get("bits_per_byte")
+def _likelihood(place: Place, names: Names) -> list[Remark]:
+    done = [r for r in of_kind(place.rows, "likelihood") if _is_model(r) and estimate(r, "bits_per_byte")]
+    floor = floor_of(place.facts, place.rows).get("bits_per_byte")
     out = []
-    for kind, mine in group_by(done, lambda r: (r.get("benchmark"), r.get("bound"))).items():
+    for bound, mine in group_by(done, lambda r: r.get("bound")).items():
         compared = _compared(mine, comparable.LIKELIHOOD)
         figures = [(r, e) for r in mine if not compared.why(r) and (e := estimate(r, "bits_per_byte"))]
         ranked = sorted(figures, key=lambda pair: pair[1].value)
         row, best = ranked[0]
-        label = str(kind[1] or "unknown kind").replace("_", " ")
+        label = str(bound or "unknown kind").replace("_", " ")
         text = f"Lowest bits per byte ({label}): {with_interval(best)} by {names.row(row)}"
         text += f"; the entropy of the source is {figure(floor)}." if floor is not None else "."
-        out.append(text + _runner_up(row, best, ranked[1:], names) + _left_out([compared.why(r) for r in mine]))
+        more = _runner_up(row, best, ranked[1:], names) + _left_out([compared.why(r) for r in mine])
+        out.append(Remark(text, more))
     return out
 
 
 def _below_source(rows: Sequence[Row], names: Names) -> list[str]:
     """A warning where a likelihood is better than any model's can be."""
-    found = [names.row(r) for r in rows if any(BELOW_SOURCE in note for note in comparable.notes_of(r))]
+    found = [names.full(r) for r in rows if any(BELOW_SOURCE in note for note in comparable.notes_of(r))]
     return [f"{'; '.join(found)}: {BELOW_SOURCE}, which no model can be: something is wrong."] if found else []

@@ -8,8 +8,20 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from harness import comparable
-from harness.report.data import LIKELIHOOD_FIGURES, Metric, Names, Row, as_text, group_by, is_done, kind_label, number
+from harness.report.data import (
+    LIKELIHOOD_FIGURES,
+    Metric,
+    Names,
+    Row,
+    as_text,
+    group_by,
+    is_done,
+    kind_label,
+    number,
+    row_label,
+)
 from harness.report.format import DASH, figure, interval
+from harness.report.places import Place
 
 
 class Column(NamedTuple):
@@ -57,9 +69,12 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A finished table; `notes` are the reasons of its dashes and `row_notes` what is said of rows, numbered from 1."""
+    """A finished table; `notes` are the reasons of its dashes and `row_notes` what is said of rows, numbered from 1.
+    `method` is what its filter by method is called.
+    """
 
     id: str
+    method: str
     caption: str
     columns: list[Column]
     groups: list[Group]
@@ -73,8 +88,14 @@ class Table:
         return [row for group in self.groups for row in group.rows]
 
 
-_ENGINE = Column("engine", "engine", "text", "id", "native: the port; upstream: the authors' own code")
-_ID = (Column("scheduler", "scheduler", "text", "id"), Column("steps", "steps", "count", "id"))
+_ENGINE = Column(
+    "engine", "engine", "text", "id", "native: the port; upstream: the authors' own code; imported: generated elsewhere"
+)
+_ID = (
+    Column("scheduler", "scheduler", "text", "id"),
+    Column("steps", "steps", "count", "id"),
+    Column("candidates", "candidates", "count", "id", "texts each one was chosen from; the cost is that of all"),
+)
 _COST = (
     Column("nfe_mean", "NFE", "count", "cost", "network evaluations per sequence, counted at the network"),
     Column("nfe_min", "NFE min", "count", "timing"),
@@ -94,6 +115,7 @@ _COST = (
     Column("first_call_seconds", "first call", "seconds", "timing"),
     Column("warmup_seconds", "warm-up", "seconds", "timing", "untimed calls before the measured ones"),
 )
+_COST_NAMES = {column.name for column in _COST}
 _LIKELIHOOD = (
     Column("estimator", "estimator", "text", "id"),
     Column("bound", "kind", "text", "id", "exact, or an upper bound of the true figure"),
@@ -124,6 +146,7 @@ _SETTINGS = tuple(
         ("task", "text"),
         ("options", "text"),
         ("seed", "text"),
+        ("selection", "text"),
         ("samples", "count"),
         ("samples_done", "count"),
         ("batch_size", "count"),
@@ -136,27 +159,43 @@ _SETTINGS = tuple(
         ("fingerprint", "text"),
     )
 )
-_NOT_COLUMNS = {"model", "kind", "job", "reason", "message", "same_as", "point", "low", "high", "notes"}
+_NOT_COLUMNS = {"model", "kind", "job", "reason", "message", "same_as", "point", "low", "high", "notes", "of"}
+#: What a choice among stored texts has none of: the rows it was made from have it.
+_OF_THE_CANDIDATES = ("load_seconds", "first_call_seconds", "warmup_seconds", "peak_memory_bytes", "parameters")
 _NOT_COLUMNS |= {comparable.GROUP, comparable.REASON}
 
 
-def generation_table(rows: Sequence[Row], metrics: Sequence[Metric], names: Names) -> Table:
+def table_of(place: Place, names: Names) -> Table:
+    """The table of a place."""
+    return likelihood_table(place, names) if place.kind == "likelihood" else generation_table(place, names)
+
+
+def generation_table(place: Place, names: Names) -> Table:
     """Every figure of the generate points; points that are the same as another have none and are left out."""
-    mine = [r for r in rows if r.get("kind") == "generate" and r.get("status") != "same_as"]
-    quality = [Column(m.name, m.title, "number", "quality", _metric_help(m)) for m in metrics]
-    columns = _present([*_ID, *quality, *_COST, *_settings(mine), *_others(mine, metrics)], mine)
-    return _table("generation", f"Generation: {kind_label(mine)}", columns, mine, names)
+    mine = [r for r in place.rows if r.get("status") != "same_as"]
+    quality = [Column(m.name, m.title, "number", "quality", _metric_help(m)) for m in place.metrics]
+    columns = _present([*_ID, *quality, *_COST, *_settings(mine), *_others(mine, place.metrics)], mine)
+    chosen = any(r.get("candidates") is not None for r in mine)
+    columns = [c for c in columns if c.name != "candidates" or chosen]
+    return _table(f"generation{place.suffix}", "Scheduler", _caption("Generation", place, mine), columns, mine, names)
 
 
-def likelihood_table(rows: Sequence[Row], floor: Mapping[str, float], names: Names) -> Table:
+def likelihood_table(place: Place, names: Names) -> Table:
     """Likelihood figures, lowest bits per byte first, and the floor of the benchmark as the last line."""
-    mine = sorted((r for r in rows if r.get("kind") == "likelihood" and is_done(r)), key=_by_bits)
+    mine = sorted((r for r in place.rows if is_done(r)), key=_by_bits)
     cost = [c for c in _COST if c.name not in ("tokens_per_second", "sequences_per_second")]
     columns = _present([*_LIKELIHOOD, *cost, *_settings(mine)], mine)
-    table = _table("likelihood", f"Likelihood of held-out text: {kind_label(mine)}", columns, mine, names)
+    caption = _caption("Likelihood of held-out text", place, mine)
+    table = _table(f"likelihood{place.suffix}", "Estimator", caption, columns, mine, names)
+    floor = floor_of(place.facts, place.rows)
     if floor and mine:
         table.foot.extend(figure(floor.get(c.name)) if c.name in floor else "" for c in columns)
     return table
+
+
+def _caption(what: str, place: Place, rows: Sequence[Row]) -> str:
+    where = place.benchmark if place.kind == "likelihood" else place.title
+    return f"{what}{'' if place.alone else f' ({where})'}: {kind_label(rows)}"
 
 
 def _settings(rows: Sequence[Row]) -> list[Column]:
@@ -197,14 +236,14 @@ def _any(name: str, rows: Sequence[Row]) -> bool:
     return any(r.get(name) not in (None, "", [], {}) for r in rows)
 
 
-def _table(id: str, caption: str, columns: list[Column], rows: Sequence[Row], names: Names) -> Table:
+def _table(id: str, method: str, caption: str, columns: list[Column], rows: Sequence[Row], names: Names) -> Table:
     notes: dict[str, int] = {}
     row_notes: dict[str, int] = {}
 
     def made(row: Row) -> TableRow:
         return TableRow(
             name=names.row(row),
-            label=str(row.get("checkpoint_kind") or "unknown"),
+            label=row_label(row),
             model=names.model(row),
             method="" if row.get("role") == "control" else names.method(row),
             role=str(row.get("role") or ""),
@@ -214,39 +253,24 @@ def _table(id: str, caption: str, columns: list[Column], rows: Sequence[Row], na
             notes=tuple(row_notes.setdefault(note, len(row_notes) + 1) for note in comparable.notes_of(row)),
         )
 
-    parts = _parts(rows)
-    groups = [Group(_heading(parts, key), key[1], [made(row) for row in mine]) for key, mine in parts.items()]
-    return Table(id, caption, columns, groups, list(notes), list(row_notes))
+    parts = dict(sorted(group_by(rows, comparable.mark).items(), key=lambda part: (len(part[0]), part[0])))
+    groups = [Group(_heading(parts, mark), mark, [made(row) for row in mine]) for mark, mine in parts.items()]
+    return Table(id, method, caption, columns, groups, list(notes), list(row_notes))
 
 
-_Parts = dict[tuple[Any, str], list[Row]]
-
-
-def _parts(rows: Sequence[Row]) -> _Parts:
-    """Rows by place and mark; places in order of first appearance, the main group first in each."""
-    parts = group_by(rows, lambda row: (comparable.place(row), comparable.mark(row)))
-    places = list(dict.fromkeys(place for place, _ in parts))
-    return dict(sorted(parts.items(), key=lambda part: (places.index(part[0][0]), len(part[0][1]), part[0][1])))
-
-
-def _heading(parts: _Parts, key: tuple[Any, str]) -> str:
-    """What stands above a group: where it belongs, and why it is apart; "" where there is one group only."""
-    if len(parts) == 1:
+def _heading(parts: Mapping[str, Sequence[Row]], mark: str) -> str:
+    """What stands above the rows of one mark: why they are apart; "" where there is one group only."""
+    if len(parts) == 1 and not mark:
         return ""
-    place, mark = key
-    several = len({other for other, _ in parts}) > 1
-    where = ", ".join(str(word) for word in place[1:] if word) if several else ""
     if not mark:
-        words = "ranked with each other" if (place, "") in parts else ""
-    else:
-        words = f"{mark}: not ranked with the unmarked rows: {comparable.legend(parts[key])[mark]}"
-    return " \u00b7 ".join(word for word in (where, words) if word)
+        return "ranked with each other"
+    return f"{mark}: not ranked with the unmarked rows: {comparable.legend(parts[mark])[mark]}"
 
 
 def _cell(row: Row, column: Column, notes: dict[str, int]) -> Cell:
     value = row.get(column.name)
     if value is None or (column.form == "text" and as_text(value) == ""):
-        if column.group == "settings":
+        if column.group == "settings" or column.name == "candidates":
             return Cell(DASH)
         reason = why_null(row, column.name)
         return Cell(DASH, note=notes.setdefault(reason, len(notes) + 1))
@@ -269,6 +293,10 @@ def why_null(row: Row, name: str) -> str:
         return "not finished yet" if status == "partial" else "not run yet"
     if name in ("scheduler", "steps", "estimator"):
         return "does not apply to this row"
+    if comparable.is_imported(row) and name in _COST_NAMES:
+        return "not measured here: the texts were imported"
+    if row.get("selection") and name in _OF_THE_CANDIDATES:
+        return "a choice among stored texts: see the rows it was made from"
     return "nothing stored for this point"
 
 
@@ -291,11 +319,11 @@ def floor_of(benchmark: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, flo
     return floor
 
 
-def markdown(table: Table) -> str:
+def markdown(table: Table, level: int = 2) -> str:
     """A table as Markdown: names, labels, quality and cost; the rest is in table.csv."""
-    shown = ("bound", *([_ENGINE.name] if _ENGINE in table.columns else []))
+    shown = ("bound", "candidates", *([_ENGINE.name] if _ENGINE in table.columns else []))
     picked = [i for i, c in enumerate(table.columns) if c.group in ("quality", "cost") or c.name in shown]
-    lines = [f"## {table.caption}", ""]
+    lines = [f"{'#' * level} {table.caption}", ""]
     if not table.rows:
         return "\n".join([*lines, "No rows.", ""])
     marked = any(row.mark or row.notes for row in table.rows)

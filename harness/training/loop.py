@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adapters.base import AdapterError, Trainable, TrainSpec
+from adapters.base import AdapterError, ParameterGroup, Trainable, TrainSpec
 from adapters.cards import Card
 from harness.errors import UserError
 from harness.points import resolve_device
+from harness.training.batches import Examples, make_corpus
 from harness.training.config import DEFAULT_TOKENS, Recipe, TrainConfig
-from harness.training.data import Corpus, check_enough, draw_windows
+from harness.training.data import TrainingText
 from harness.training.ema import MovingAverage
 from harness.training.progress import TrainProgress
 from harness.training.record import CurvePoint
@@ -36,28 +37,27 @@ class Training:
         config: what the user asked.
         recipe: the numbers that follow.
         card: the model's card.
-        corpus: tokenised text.
+        text: what it is trained on.
         state_folder: where the state is saved; a state found there is continued.
     """
 
-    def __init__(self, config: TrainConfig, recipe: Recipe, card: Card, corpus: Corpus, state_folder: Path) -> None:
-        self.config, self.recipe, self.corpus = config, recipe, corpus
+    def __init__(self, config: TrainConfig, recipe: Recipe, card: Card, text: TrainingText, state_folder: Path) -> None:
+        self.config, self.recipe, self.text = config, recipe, text
         self._state_folder = state_folder
         self.device = resolve_device(config.device)
         torch.manual_seed(config.seed)
-        tokenizer = corpus.tokenizer
-        spec = TrainSpec(tokenizer.vocab_size, recipe.length, recipe.size, tokenizer.eos_id)
+        spec = TrainSpec(text.tokenizer.vocab_size, recipe.length, recipe.size, text.tokenizer.eos_id)
         self.trainable = _make_trainable(card, spec)
         self.module = self.trainable.module.to(self.device).train()
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self.optimizer = _make_optimizer(self.parameters, recipe)
+        self.groups = self.trainable.parameter_groups()
+        self.optimizer = _make_optimizer(self.parameters, self.groups, recipe)
         self.ema = MovingAverage(self.module, recipe.ema)
         self.step, self.seconds = 0, 0.0
         self.curve: list[CurvePoint] = []
         self._recent: list[float] = []
-        self._width = recipe.length + self.trainable.lookahead
-        check_enough(corpus, self._width)
-        state = load_state(state_folder, config.binding(), corpus.digest)
+        self.corpus = make_corpus(text, self.trainable, recipe.length)
+        state = load_state(state_folder, config.binding(), self.corpus.digest)
         self.steps = state["steps"] if state else self._budget()
         # Places of windows and the model's noise come from two generators: one seed would make them the same stream.
         self._places = torch.Generator().manual_seed(2 * config.seed)
@@ -96,20 +96,20 @@ class Training:
                 saved = time.monotonic()
 
     def heldout_loss(self) -> float:
-        """Mean loss of the averaged weights on fixed random windows of the held-out text, nats per token."""
+        """Mean loss of the averaged weights on fixed random windows or pairs of the held-out text."""
         places, noise = torch.Generator().manual_seed(0), torch.Generator(self.device).manual_seed(1)
         with self.ema.applied(), torch.no_grad():
             losses = [self._loss(self.corpus.heldout, places, noise).item() for _ in range(HELDOUT_BATCHES)]
         return math.fsum(losses) / len(losses)
 
-    def _loss(self, stream: Tensor, places: torch.Generator, noise: torch.Generator) -> Tensor:
-        windows = draw_windows(stream, self.recipe.batch_size, self._width, places)
-        return self.trainable.loss(windows.to(self.device), noise)
+    def _loss(self, examples: Examples, places: torch.Generator, noise: torch.Generator) -> Tensor:
+        batch = examples.draw(self.recipe.batch_size, places)
+        return self.trainable.loss(batch.to(self.device), noise)
 
     def _one_step(self) -> float:
         rate = self.recipe.learning_rate_at(self.step, self.steps)
         loss = self._loss(self.corpus.train, self._places, self._noise)
-        if not _descend(loss, self.parameters, self.optimizer, rate, self.recipe.clip):
+        if not self._descend(loss, self.optimizer, rate):
             self._diverged(float(loss.detach()))
         self.ema.update()
         return float(loss.detach())
@@ -138,16 +138,28 @@ class Training:
     def _seconds_per_step(self) -> float:
         """Whole steps on generators and an optimiser of their own, with learning rate 0: nothing of them stays."""
         places, noise = torch.Generator().manual_seed(0), torch.Generator(self.device).manual_seed(1)
-        optimizer = _make_optimizer(self.parameters, self.recipe)
+        optimizer = _make_optimizer(self.parameters, self.groups, self.recipe)
         ema = MovingAverage(self.module, self.recipe.ema)
         times: list[float] = []
         while sum(times) < SPEED_SECONDS or len(times) < 5:
             began = time.monotonic()
             loss = self._loss(self.corpus.train, places, noise)
-            _descend(loss, self.parameters, optimizer, 0.0, self.recipe.clip)
+            self._descend(loss, optimizer, 0.0)
             ema.update()
             times.append(time.monotonic() - began)
         return sum(times[2:]) / len(times[2:])
+
+    def _descend(self, loss: Tensor, optimizer: torch.optim.Optimizer, rate: float) -> bool:
+        """One optimiser step; False, and nothing changed, where the gradient is no finite number."""
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
+        if not math.isfinite(float(norm + loss.detach())):
+            return False
+        for group, ours in zip(optimizer.param_groups, self.groups, strict=True):
+            group["lr"] = rate * ours.rate
+        optimizer.step()
+        return True
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -191,25 +203,17 @@ def _make_trainable(card: Card, spec: TrainSpec) -> Trainable:
     return made
 
 
-def _make_optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW; only matrices decay."""
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True)
-
-
-def _descend(
-    loss: Tensor, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, rate: float, clip: float
-) -> bool:
-    """One optimiser step; False, and nothing changed, where the gradient is no finite number."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(parameters, clip)
-    if not math.isfinite(float(norm + loss.detach())):
-        return False
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    return True
+def _make_optimizer(parameters: list[nn.Parameter], groups: list[ParameterGroup], recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW over groups that hold each trained parameter once; raises `ValueError` for others."""
+    grouped = [id(parameter) for group in groups for parameter in group.parameters]
+    if sorted(grouped) != sorted(map(id, parameters)):
+        raise ValueError("parameter_groups() does not hold every trained parameter once")
+    decays = [recipe.weight_decay if group.weight_decay is None else group.weight_decay for group in groups]
+    return torch.optim.AdamW(
+        [
+            {"params": group.parameters, "weight_decay": decay, "lr": recipe.learning_rate * group.rate}
+            for group, decay in zip(groups, decays, strict=True)
+        ],
+        betas=recipe.betas,
+        fused=True,
+    )

@@ -21,7 +21,7 @@ class CurvePoint:
         step: optimiser steps done.
         tokens: tokens trained on so far.
         seconds: seconds of training so far, over all sessions.
-        loss: mean training loss since the point before, nats per token.
+        loss: mean training loss since the point before, in the model's unit.
         learning_rate: at this step.
     """
 
@@ -32,17 +32,17 @@ class CurvePoint:
     learning_rate: float
 
 
-def write_curve(folder: Path, curve: list[CurvePoint], heldout: float, title: str) -> None:
-    """Write loss.csv and loss.svg."""
+def write_curve(folder: Path, curve: list[CurvePoint], heldout: float, title: str, unit: str) -> None:
+    """Write loss.csv and loss.svg; `unit` is that of the loss."""
     table = io.StringIO()
     writer = csv.DictWriter(table, fieldnames=list(CurvePoint.__dataclass_fields__), lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(point) for point in curve)
     write_text(folder / "loss.csv", table.getvalue())
-    write_text(folder / "loss.svg", _drawing(curve, heldout, title))
+    write_text(folder / "loss.svg", _drawing(curve, heldout, title, unit))
 
 
-def _drawing(curve: list[CurvePoint], heldout: float, title: str) -> str:
+def _drawing(curve: list[CurvePoint], heldout: float, title: str, unit: str) -> str:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -52,7 +52,7 @@ def _drawing(curve: list[CurvePoint], heldout: float, title: str) -> str:
     axes = figure.subplots()
     axes.plot([point.tokens / 1e6 for point in curve], [point.loss for point in curve], label="training", linewidth=1)
     axes.axhline(heldout, color="tab:orange", linewidth=1, linestyle="--", label=f"held out, at the end: {heldout:.3f}")
-    axes.set(xlabel="tokens (millions)", ylabel="loss (nats per token)", title=title)
+    axes.set(xlabel="tokens (millions)", ylabel=f"loss ({unit})", title=title)
     axes.legend(frameon=False)
     text = io.StringIO()
     # A fixed salt and no date: the same curve gives the same file.

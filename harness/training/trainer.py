@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import torch
 
+from adapters.base import Trainable
 from adapters.cards import get_card
 from harness import provenance
 from harness.benchmarks import get_benchmark
@@ -21,7 +22,7 @@ from harness.config import folder
 from harness.errors import BusyError, UserError
 from harness.store import RunStore
 from harness.training.config import FREE, TrainConfig, make_recipe
-from harness.training.data import load_corpus
+from harness.training.data import load_text
 from harness.training.loop import Training
 from harness.training.progress import TrainProgress
 from harness.training.record import NOTE, CurvePoint, file_hashes, write_curve
@@ -40,7 +41,8 @@ class TrainReport:
         tokens: tokens trained on.
         seconds: seconds of training, over all sessions.
         parameters: trained parameters.
-        heldout_loss: loss of the averaged weights on held-out text, nats per token.
+        heldout_loss: loss of the averaged weights on held-out text or pairs.
+        loss_unit: of both losses.
         curve: the training loss.
     """
 
@@ -50,6 +52,7 @@ class TrainReport:
     seconds: float
     parameters: int
     heldout_loss: float
+    loss_unit: str
     curve: list[CurvePoint]
 
 
@@ -75,8 +78,9 @@ def train(config: TrainConfig, progress: TrainProgress | None = None) -> TrainRe
     report = _finished(out, config)
     if report is None:
         with _held(state_folder, out), _threads(config.threads):
-            corpus = load_corpus(config, state_folder / "data")
-            training = Training(config, recipe, get_card(config.model), corpus, state_folder)
+            card = get_card(config.model)
+            text = load_text(config, card, state_folder / "data")
+            training = Training(config, recipe, card, text, state_folder)
             try:
                 training.run(progress)
             finally:
@@ -85,14 +89,14 @@ def train(config: TrainConfig, progress: TrainProgress | None = None) -> TrainRe
     shutil.rmtree(state_folder, ignore_errors=True)
     progress.say(
         f"{out}: {report.parameters:,} parameters, {report.tokens:,} tokens in {report.seconds:.0f} s, "
-        f"held-out loss {report.heldout_loss:.4f} nats per token"
+        f"held-out loss {report.heldout_loss:.4f} {report.loss_unit}"
     )
     return report
 
 
 def _finish(training: Training, out: Path) -> TrainReport:
     """Write the checkpoint and its notes. training.json comes last: where it is, all is."""
-    config, recipe, corpus = training.config, training.recipe, training.corpus
+    config, recipe, text = training.config, training.recipe, training.text
     numbers = {key: value for key, value in asdict(recipe).items() if key not in ("size", "length", "betas")}
     facts = {
         "benchmark": config.benchmark,
@@ -108,19 +112,20 @@ def _finish(training: Training, out: Path) -> TrainReport:
         seconds=training.seconds,
         parameters=sum(p.numel() for p in training.parameters),
         heldout_loss=training.heldout_loss(),
+        loss_unit=training.trainable.loss_unit,
         curve=training.curve,
     )
     hashes = _export(training, facts, out)
-    write_curve(out, report.curve, report.heldout_loss, f"{config.model} on {config.benchmark}")
+    write_curve(out, report.curve, report.heldout_loss, f"{config.model} on {config.benchmark}", report.loss_unit)
     note = {
         "command": config.command(),
         "config": asdict(config),
         "recipe": asdict(recipe),
-        "tokenizer": corpus.tokenizer_name,
-        "vocab_size": corpus.tokenizer.vocab_size,
+        "tokenizer": text.tokenizer_name,
+        "vocab_size": text.tokenizer.vocab_size,
         "length": recipe.length,
         **{key: value for key, value in asdict(report).items() if key != "out"},
-        "data_digest": corpus.digest,
+        "data_digest": training.corpus.digest,
         "sha256": hashes,
         "threads": torch.get_num_threads(),
         "device": training.device,
@@ -135,8 +140,8 @@ def _export(training: Training, facts: dict[str, Any], out: Path) -> dict[str, s
     aside = out / "state" / "export"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
+    training.text.save_tokenizer(aside)  # first: a layout may hold the vocabulary in a form of its own
     training.trainable.export(aside, training.ema.state_dict(), facts)
-    training.corpus.save_tokenizer(aside)
     hashes = file_hashes(aside)
     for name in hashes:
         os.replace(aside / name, out / name)
@@ -161,6 +166,7 @@ def _finished(out: Path, config: TrainConfig) -> TrainReport | None:
     return TrainReport(
         out=out,
         **{key: note[key] for key in ("steps", "tokens", "seconds", "parameters", "heldout_loss")},
+        loss_unit=note.get("loss_unit", Trainable.loss_unit),  # the first notes had one unit and did not name it
         curve=[CurvePoint(**point) for point in note["curve"]],
     )
 

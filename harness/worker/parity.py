@@ -23,13 +23,16 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import torch
 
-from adapters.base import AdapterError, GenerateRequest, LikelihoodRequest
+from adapters.base import AdapterError, GenerateRequest, LikelihoodRequest, Prompt
 from adapters.parity import Case, Recording
 from harness.worker.jsonl import write_json
 from harness.worker.measure import PeakMemory
 from harness.worker.run import load_model
 
 CASES, TEXTS, TENSORS, TIMES, ERROR = "cases.json", "texts.json", "tensors.pt", "time.json", "error.json"
+
+#: One part in so many of a row is the source of a timed seq2seq run.
+SOURCE_SHARE = 4
 
 
 def read_cases(folder: Path) -> List[Case]:
@@ -71,7 +74,8 @@ class ParityWorker:
     def _texts(self) -> List[str]:
         """Random texts, each of which the model reads as one window at most."""
         generator = torch.Generator().manual_seed(self.job["timed"]["seed"])
-        length, tokenizer = self._length(), self.model.tokenizer
+        length = max(1, self._length() // (SOURCE_SHARE if self.job["timed"]["task"] == "seq2seq" else 1))
+        tokenizer = self.model.tokenizer
         texts = []
         for _ in range(self.job["timed"]["count"]):
             text = tokenizer.decode(torch.randint(0, tokenizer.vocab_size, (length,), generator=generator).tolist())
@@ -107,9 +111,19 @@ class ParityWorker:
 
     def _time(self) -> None:
         timed = self.job["timed"]
-        base = {"length": self._length(), "scheduler": timed["scheduler"], "options": timed["options"]}
-        request = GenerateRequest(count=timed["count"], steps=timed["steps"], seed=timed["seed"], **base)
-        warmup = GenerateRequest(count=timed["warmup_count"], steps=timed["warmup_steps"], **base)
+        request, warmup = (
+            GenerateRequest(
+                count=count,
+                length=self._length(),
+                steps=steps,
+                scheduler=timed["scheduler"],
+                task=timed["task"],
+                options=timed["options"],
+                seed=timed["seed"],
+                prompts=self._prompts(count),
+            )
+            for count, steps in ((timed["count"], timed["steps"]), (timed["warmup_count"], timed["warmup_steps"]))
+        )
         self.model.generate(warmup)
         result, figures = self._measured(lambda: self.model.generate(request))
         tokens = hashlib.sha256(json.dumps(result.tokens).encode()).hexdigest()
@@ -122,6 +136,13 @@ class ParityWorker:
             # The engines draw noise of their own, so there is no result that both must give.
             times["likelihood"] = {**figures, "nfe": sum(outcome.nfe), "result": None}
         write_json(self.folder / TIMES, times)
+
+    def _prompts(self, count: int) -> Tuple[Prompt, ...]:
+        """Sources, where the timed task has them."""
+        if self.job["timed"]["task"] != "seq2seq":
+            return ()
+        texts = json.loads((Path(self.job["cases"]) / TEXTS).read_text(encoding="utf-8"))
+        return tuple(Prompt(source=text) for text in texts[:count])
 
     def _measured(self, call: Callable[[], Any]) -> Tuple[Any, Dict[str, Any]]:
         memory = PeakMemory(self.device)

@@ -180,6 +180,8 @@ class Worker:
             ]
             for sample, left_off in zip(samples, result.left_off):
                 sample["left_off"] = left_off
+            for sample, kept in zip(samples, result.prompt_kept):
+                sample["prompt_kept"] = kept
             evaluations = sum(network.evaluations for network in self.model.networks)
             if evaluations != sum(result.nfe):
                 raise AssertionError(

@@ -20,6 +20,7 @@ from adapters.base import (
     LikelihoodRequest,
     LoadSpec,
     Prompt,
+    TrainBatch,
     TrainSpec,
 )
 from adapters.cards import read_card
@@ -238,7 +239,7 @@ def test_loss_is_the_mean_over_window_and_lookahead(folder: Path) -> None:
     fresh.module.load_state_dict(GPT2LMHeadModel.from_pretrained(folder).state_dict())
     windows = torch.tensor([[1, 2, 3, 4, 1, 2, 3], [4, 4, 2, 0, 1, 3, 3]])
     assert windows.shape[1] == LENGTH + fresh.lookahead
-    loss = fresh.loss(windows, torch.Generator())
+    loss = fresh.loss(TrainBatch(windows), torch.Generator())
     expected = sum(manual_nats(folder, ids) for ids in windows.tolist()) / windows.numel()
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
 

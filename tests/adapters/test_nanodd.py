@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from adapters.base import AdapterError
-from adapters.masked.likelihood import Estimate
+from adapters.estimates import Estimate
 from adapters.masked.samplers import Sampling
 from adapters.nanodd.diffusion import (
     Absorbing,

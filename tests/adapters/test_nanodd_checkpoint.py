@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 import torch
 
-from adapters.base import AdapterError, CheckpointError, GenerateRequest, LikelihoodRequest, LoadSpec, Prompt, TrainSpec
+from adapters.base import (
+    AdapterError,
+    CheckpointError,
+    GenerateRequest,
+    LikelihoodRequest,
+    LoadSpec,
+    Prompt,
+    TrainBatch,
+    TrainSpec,
+)
 from adapters.cards import get_card
 from adapters.nanodd.adapter import ESTIMATORS, SCHEDULERS, load, trainable
 from adapters.nanodd.checkpoint import load_network, save_checkpoint
@@ -257,7 +266,7 @@ def test_training_lowers_the_loss_and_exports_both_weights(tmp_path: Path) -> No
     losses = []
     for _ in range(60):
         optimizer.zero_grad()
-        loss = fresh.loss(tokens, generator)
+        loss = fresh.loss(TrainBatch(tokens), generator)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())

@@ -16,6 +16,7 @@ from adapters.base import (
     LoadSpec,
     Model,
     Prompt,
+    TrainBatch,
     TrainSpec,
 )
 from adapters.cards import read_card
@@ -111,15 +112,15 @@ def test_fresh_loss_is_uniform_and_learning_lowers_it() -> None:
     tokens = (torch.arange(12) * 3 % 20).expand(64, 12)
     generator = seeded(1, "cpu")
     with torch.no_grad():
-        before = torch.stack([fresh.loss(tokens, generator) for _ in range(30)]).mean()
+        before = torch.stack([fresh.loss(TrainBatch(tokens), generator) for _ in range(30)]).mean()
     assert float(before) == pytest.approx(math.log(20), rel=0.05)  # the output layer starts at zero
     optimizer = torch.optim.AdamW(fresh.module.parameters(), lr=1e-2)
     for _ in range(60):
         optimizer.zero_grad()
-        fresh.loss(tokens, generator).backward()
+        fresh.loss(TrainBatch(tokens), generator).backward()
         optimizer.step()
     with torch.no_grad():
-        after = fresh.loss(tokens, generator)
+        after = fresh.loss(TrainBatch(tokens), generator)
     assert float(after) < 0.5 * float(before)
 
 

@@ -25,7 +25,7 @@ from benchmarks.texts import cut, text8
 from harness.benchmarks import Benchmark, all_benchmarks, get_benchmark
 from harness.errors import UserError
 
-CORPORA = [b for b in all_benchmarks().values() if b.corpus]
+CORPORA = [b for b in all_benchmarks().values() if b.corpus and b.source.startswith("benchmarks.corpora")]
 DATA = Path(os.environ.get("TDBENCH_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 PLAIN = Corpus("line", "text", "none", "nobody", "\n", "a line break", {})
 

@@ -51,7 +51,7 @@ def synthetic_run(
     return ReportData(
         run="synthetic",
         command=f"tdbench bench model={','.join(models)} steps=4,16,64 judge=some/folder run=synthetic",
-        created="2026-01-02 03:04 UTC",
+        created="2026-01-02T03:04:05+00:00",
         table=comparable.annotate(pd.DataFrame(rows)),
         samples={r["fingerprint"]: [_sample(r, i) for i in range(samples)] for r in done},
         environment={
@@ -61,14 +61,17 @@ def synthetic_run(
             "gpu": None,
             "git": {"dirty": True},
         },
-        benchmark={
-            "name": "toy",
-            "version": 1,
-            "entropy_rate_nats_per_token": 1.816,
-            "windowing": "cut without regard to sentences",
-            "licence": None,
+        benchmarks={
+            "toy": {
+                "name": "toy",
+                "version": 1,
+                "metrics": ["toy_valid_sentences", "gen_ppl", "unigram_entropy", "distinct_2", "mauve"],
+                "entropy_rate_nats_per_token": 1.816,
+                "windowing": "cut without regard to sentences",
+                "licence": None,
+            }
         },
-        scores=_scores(rows),
+        scores=_scores(rows, METRICS),
         cards={
             m: {"title": m.upper(), "upstream": {"licence": "MIT", "commit": "0" * 40}, "caveats": ["invented"]}
             for m in models
@@ -238,7 +241,7 @@ def _sample(row: dict[str, Any], index: int) -> dict[str, Any]:
     return {"index": index, "text": " ".join(words), "nfe": row["steps"]}
 
 
-def _scores(rows: list[dict[str, Any]]) -> pd.DataFrame:
+def _scores(rows: list[dict[str, Any]], metrics: dict[str, tuple[str, str]]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "point": row["fingerprint"],
@@ -255,5 +258,137 @@ def _scores(rows: list[dict[str, Any]]) -> pd.DataFrame:
         }
         for row in rows
         if row["kind"] == "generate" and row["status"] == "done"
-        for name, (unit, better) in METRICS.items()
+        for name, (unit, better) in metrics.items()
     )
+
+
+# --- pairs -----------------------------------------------------------------------------------------------------------
+
+PAIR_METRICS = {
+    "paraphrase_success": ("share", "higher"),
+    "paraphrase_copy": ("share", "lower"),
+    "bleu": ("BLEU, 0..100", "higher"),
+    "div_4": ("share", "none"),
+}
+PAIRS = [
+    {"source": "the old king saw a small garden .", "references": ["a small garden was seen by the old king ."]},
+    {
+        "source": "anna gave the tall boy three red apples near the river .",
+        "references": [
+            "three red apples were given to the tall boy by anna near the river .",
+            "near the river anna gave three red apples to the tall boy .",
+        ],
+    },
+    {"source": "some dogs sleep .", "references": ["some hounds sleep .", "some hounds are asleep ."]},
+]
+SEEDS = (0, 1, 2)
+NOT_A_CHOICE = "one text for each prompt: candidates come from several seeds, in a row of their own"
+
+
+def pair_run() -> ReportData:
+    """A run on pairs: a model with three seeds and the choice among them, the same imported, a baseline, controls."""
+    rows = _pair_rows()
+    samples = {row["fingerprint"]: [_pair_sample(row, i) for i in range(len(PAIRS))] for row in rows}
+    return ReportData(
+        run="pairs",
+        command="tdbench bench benchmark=toy_paraphrase steps=4,16 run=pairs",
+        created="2026-01-02T03:04:05+00:00",
+        table=comparable.annotate(pd.DataFrame(rows)),
+        samples=samples,
+        sources={"toy_paraphrase": PAIRS},
+        environment={"cpu": "Invented CPU, 2 cores"},
+        benchmarks={"toy_paraphrase": {"name": "toy_paraphrase", "metrics": list(PAIR_METRICS), "pairs": True}},
+        scores=_scores(rows, PAIR_METRICS),
+        cards={"diffuseq": {"title": "DiffuSeq"}},
+        imports=["tdbench import some/folder --format diffuseq --model bridge_gap --steps 20"],
+    )
+
+
+def both_run() -> ReportData:
+    """A run of both benchmarks, with likelihoods of one."""
+    text, pairs = synthetic_run(), pair_run()
+    return dataclasses.replace(
+        text,
+        run="both",
+        table=comparable.annotate(pd.concat([text.table, pairs.table], ignore_index=True)),
+        samples={**text.samples, **pairs.samples},
+        sources=pairs.sources,
+        benchmarks={**text.benchmarks, **pairs.benchmarks},
+        scores=pd.concat([text.scores, pairs.scores], ignore_index=True),
+        cards={**text.cards, **pairs.cards},
+        imports=pairs.imports,
+    )
+
+
+def _pair_rows() -> list[dict[str, Any]]:
+    rows = [
+        _pair_row("diffuseq", scheduler, n, seed) for scheduler in ("ddpm", "ddim") for n in (4, 16) for seed in SEEDS
+    ]
+    rows += [_chosen(_pair_row("diffuseq", s, n, None), len(SEEDS)) for s in ("ddpm", "ddim") for n in (4, 16)]
+    rows += [_imported(_pair_row("bridge_gap", None, 20, seed)) for seed in SEEDS]
+    rows.append(_chosen(_imported(_pair_row("bridge_gap", None, 20, None)), len(SEEDS)))
+    rows.append({**_pair_row("gpt2", "autoregressive", 48, 0), "role": "baseline", "precision": "float64"})
+    for name, share, bleu in (("copy", 0.0, 41.0), ("data", 0.98, 52.0), ("shuffled", 0.03, 12.0)):
+        row = _pair_row(name, "control", 1, 0) | {"role": "control", "checkpoint_kind": "none"}
+        row |= {"steps": 0, "nfe_mean": 0.0, "checkpoint": "none"}
+        rows.append(row | _pair_figures(share, 1.0 if name == "copy" else 0.0, bleu, None))
+    for row in rows:
+        parts = (row[key] for key in ("model", "engine", "scheduler", "steps", "seed", "selection"))
+        row["fingerprint"] = f"{hash_of(*parts):016x}"
+    return rows
+
+
+def _pair_row(model: str, scheduler: str | None, steps: int, seed: int | None) -> dict[str, Any]:
+    row = _point(model, 0, scheduler or "", steps, "tiny")
+    row = {key: value for key, value in row.items() if not key.startswith(tuple(METRICS))}
+    quality = 1 - math.exp(-steps / (14 if scheduler == "ddim" else 9)) + 0.01 * (seed or 0)
+    row |= {"benchmark": "toy_paraphrase", "task": "seq2seq", "data": "fedcba9876543210", "length": 48, "options": {}}
+    row |= {"scheduler": scheduler, "seed": seed, "precision": None, "selection": None, "candidates": None}
+    return row | _pair_figures(0.8 * quality, 0.02, 45 * quality, None)
+
+
+def _pair_figures(success: float, copies: float, bleu: float, div: float | None) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    figures = {"paraphrase_success": success, "paraphrase_copy": copies, "bleu": bleu, "div_4": div}
+    for name, value in figures.items():
+        ends = (None, None) if value is None else (value * 0.95, value * 1.05)
+        out |= {name: value, f"{name}_low": ends[0], f"{name}_high": ends[1], f"{name}_settings": {"version": 1}}
+        out[f"{name}_reason"] = NOT_A_CHOICE if value is None else None
+    return out
+
+
+def _chosen(row: dict[str, Any], count: int) -> dict[str, Any]:
+    """A choice among `count` seeds: better texts at the cost of all."""
+    costs = ("nfe_mean", "nfe_min", "nfe_max", "seconds_per_sequence", "seconds_total")
+    row |= {key: None if row[key] is None else row[key] * count for key in costs}
+    row |= dict.fromkeys(("load_seconds", "first_call_seconds", "warmup_seconds"))
+    row |= {"seed": None, "selection": "mbr", "candidates": count}
+    return row | _pair_figures(row["paraphrase_success"] * 1.1, 0.05, row["bleu"] * 1.15, 0.61)
+
+
+def _imported(row: dict[str, Any]) -> dict[str, Any]:
+    unknown = (
+        *("runtime", "tokenizer", "length", "batch_size", "device", "dtype", "options", "tokens_per_second"),
+        *("nfe_mean", "nfe_min", "nfe_max", "peak_memory_bytes", "parameters", "load_seconds", "seconds_total"),
+        *("seconds_per_sequence", "sequences_per_second", "first_call_seconds", "warmup_seconds"),
+        *("network_seconds_total", "seconds_median", "seconds_q1", "seconds_q3"),
+    )
+    return row | dict.fromkeys(unknown) | dict.fromkeys(("engine", "checkpoint", "checkpoint_kind"), "imported")
+
+
+def _pair_sample(row: dict[str, Any], index: int) -> dict[str, Any]:
+    def text(seed: int) -> str:
+        words = PAIRS[index]["references"][0].split()
+        generator = np.random.default_rng(hash_of(row["model"], row["scheduler"], row["steps"], seed, index))
+        wrong = generator.random(len(words)) > (row["steps"] or 99) / 20
+        return " ".join("the" if bad else word for word, bad in zip(words, wrong, strict=True))
+
+    sample: dict[str, Any] = {"index": index, "text": text(row["seed"] or 0), "nfe": row["nfe_mean"]}
+    if row["role"] == "control":
+        sample["text"] = PAIRS[index]["source"]
+    if row["selection"]:
+        candidates = [text(seed) for seed in SEEDS]
+        sample |= {"text": candidates[1], "candidates": candidates, "chosen": 1}
+    if index == 1 and row["model"] == "diffuseq":
+        sample["left_off"] = 2
+    return sample

@@ -207,17 +207,17 @@ def test_both_engines_in_one_run(shaky_with_upstream, places, capsys):
 
 
 def test_the_engine_is_not_shown_where_there_is_one(capsys):
-    row = dict.fromkeys([*summary.GENERATION_COLUMNS, "engine"], "x") | {"kind": "generate"}
-    summary.print_summary(pd.DataFrame([row, row]), [])
+    row = dict.fromkeys([*summary.GENERATION_COLUMNS, "engine", "benchmark"], "x") | {"kind": "generate"}
+    summary.print_summary(pd.DataFrame([row, row]), {})
     assert "engine" not in capsys.readouterr().out
-    summary.print_summary(pd.DataFrame([row, {**row, "engine": "upstream"}]), [])
+    summary.print_summary(pd.DataFrame([row, {**row, "engine": "upstream"}]), {})
     assert capsys.readouterr().out.split()[:3] == ["model", "engine", "scheduler"]
 
 
 def test_likelihoods_are_printed_with_their_intervals(capsys):
-    row = {"model": "m", "kind": "likelihood", "engine": "native", "bits_per_byte": 2.6672}
+    row = {"model": "m", "kind": "likelihood", "benchmark": "b", "engine": "native", "bits_per_byte": 2.6672}
     known = {**row, "bits_per_byte_low": 2.611, "bits_per_byte_high": 2.7223}
-    summary.print_summary(pd.DataFrame([known, row]), [])
+    summary.print_summary(pd.DataFrame([known, row]), {})
     lines = capsys.readouterr().out.splitlines()
     assert "2.667 [2.611, 2.722]" in lines[-2]
     assert "2.667" in lines[-1]

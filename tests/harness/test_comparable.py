@@ -43,7 +43,6 @@ def last_reason(odd: dict[str, Any], usual: dict[str, Any]) -> str | None:
         ({"length": 128}, "length 128, others 64"),
         ({"length": 128.0}, "length 128, others 64"),
         ({"precision": "float16"}, "sampling precision float16, others float64"),
-        ({"precision": None}, "sampling precision not recorded, others float64"),
         ({"samples": 16}, "samples 16, others 256"),
         ({"gen_ppl_settings": JUDGE | {"judge_digest": "bb"}}, "gen_ppl: judge a/folder (bb), others a/folder (aa)"),
         ({"gen_ppl_settings": JUDGE | {"version": 2}}, "gen_ppl: version 2, others 1"),
@@ -78,6 +77,7 @@ def test_differences_of_likelihood_rows(changes: dict[str, Any], reason: str) ->
         {"gen_ppl_settings": JUDGE | {"judge": "the same weights elsewhere"}},
         {"gen_ppl_settings": None},
         {"machine": None},
+        {"precision": None},
         {"role": "control", "precision": None},
         {"role": "control", "precision": float("nan")},
         {"role": "control", "batch_size": 1, "precision": None},
@@ -85,6 +85,49 @@ def test_differences_of_likelihood_rows(changes: dict[str, Any], reason: str) ->
 )
 def test_what_does_not_matter(changes: dict[str, Any]) -> None:
     assert last_reason(generated(**changes), generated()) == ""
+
+
+def pair(**changes: Any) -> dict[str, Any]:
+    return generated(task="seq2seq", bleu_settings={"references_digest": "rr"}) | changes
+
+
+IMPORTED = {
+    **{"engine": "imported", "precision": None, "tokenizer": None, "length": None, "batch_size": None},
+    **{"device": None, "dtype": None, "machine": None, "threads": None, "gen_ppl_settings": None},
+}
+
+
+@pytest.mark.parametrize("changes", [{"tokenizer": "gpt2"}, {"precision": None}, IMPORTED])
+def test_what_does_not_matter_to_text_written_from_a_source(changes: dict[str, Any]) -> None:
+    assert last_reason(pair(**changes), pair()) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"data": "d2"}, "data d2, others d1"),
+        ({"samples": 16}, "samples 16, others 256"),
+        ({"precision": "float16"}, "sampling precision float16, others float64"),
+        ({"bleu_settings": {"references_digest": "ss"}}, "bleu: references ss, others rr"),
+        ({"length": 128}, "time: length 128, others 64"),
+        ({"batch_size": 8}, "time: batch size 8, others 64"),
+        ({**IMPORTED, "data": "d2", "samples": 16}, "data d2, others d1; samples 16, others 256"),
+    ],
+)
+def test_what_does(changes: dict[str, Any], reason: str) -> None:
+    assert last_reason(pair(**changes), pair()) == reason
+
+
+def test_imported_text_without_a_source_must_have_a_known_length() -> None:
+    reason = "tokenizer not recorded, others words; length not recorded, others 64"
+    assert last_reason(generated(**IMPORTED), generated()) == reason
+
+
+def test_what_the_main_group_does_not_know_is_settled_by_the_others() -> None:
+    """Models that draw nothing must not hide that two others draw differently."""
+    nothing = [generated(precision=None)] * 5
+    found = comparable.reasons([*nothing, generated(), generated(), generated(precision="float16")])
+    assert found == [*[""] * 7, "sampling precision float16, others float64"]
 
 
 def test_threads_do_not_matter_on_a_gpu() -> None:

@@ -24,8 +24,9 @@ from harness.report import ReportData, report_data, row_command, write_report
 from harness.report.data import Estimate, Metric, Names, metrics_of, rows_of
 from harness.report.figures import _spread, plot_groups
 from harness.report.format import figure
+from harness.report.places import Place, places_of
 from harness.report.samples import BUDGET, browser, script_json
-from harness.report.summary import overlap, sentences
+from harness.report.summary import overlap, remarks
 from harness.report.tables import floor_of, generation_table, likelihood_table, markdown, why_null
 from harness.store import RunStore
 from harness.worker.jsonl import append_line
@@ -73,6 +74,16 @@ def written(data: ReportData, folder: Path) -> tuple[Page, str]:
 
 def with_table(data: ReportData, **columns: Any) -> ReportData:
     return dataclasses.replace(data, table=data.table.assign(**columns))
+
+
+def place_of(data: ReportData, kind: str = "generate") -> Place:
+    return next(p for p in places_of(data, rows_of(data.table), metrics_of(data)) if p.kind == kind)
+
+
+def said(data: ReportData) -> list[str]:
+    rows = rows_of(data.table)
+    places = places_of(data, rows, metrics_of(data))
+    return [str(remark) for place in places for remark in remarks(place, Names(rows))]
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +145,7 @@ def test_svg_files_are_xml_and_follow_the_colour_scheme(folder: Path) -> None:
 
 def test_perplexity_never_stands_alone(folder: Path, run: ReportData) -> None:
     assert "unigram entropy" in (folder / "fig-gen_ppl-nfe.svg").read_text(encoding="utf-8")
-    rows = rows_of(run.table)
-    text = next(s for s in sentences(run, rows, metrics_of(run), Names(rows)) if "perplexity" in s)
+    text = next(s for s in said(run) if "perplexity" in s)
     assert "unigram entropy is 3." in text
     assert "real data has" in text
 
@@ -178,7 +188,7 @@ def test_equal_schedulers_are_said_to_be_equal(run: ReportData, tmp_path: Path, 
 
 def test_unknown_figures_are_dashes_with_a_reason_and_never_zero(run: ReportData) -> None:
     rows = rows_of(run.table)
-    table = generation_table(rows, metrics_of(run), Names(rows))
+    table = generation_table(place_of(run), Names(rows))
     at = [c.name for c in table.columns].index("mauve")
     cells = [row.cells[at] for row in table.rows]
     assert {cell.text for cell in cells} == {"\u2013"}
@@ -245,19 +255,17 @@ def two_models(first: float, second: float, half: float | None) -> ReportData:
 )
 def test_summary_claims_no_more_than_the_intervals(half: float | None, says: str, not_says: str) -> None:
     data = two_models(0.5, 0.6, half)
-    rows = rows_of(data.table)
-    text = next(s for s in sentences(data, rows, metrics_of(data), Names(rows)) if s.startswith("Highest"))
+    text = next(s for s in said(data) if s.startswith("Highest"))
     assert "by b · s · 4 steps" in text
     assert says in text
     assert not_says not in text
 
 
 def test_summary_warns_of_less_varied_text(run: ReportData) -> None:
-    rows = rows_of(run.table.assign(unigram_entropy_high=run.table["unigram_entropy"].clip(upper=3.7)))
     warning = "less varied than real data"
-    assert warning in " ".join(sentences(run, rows, metrics_of(run), Names(rows)))
-    wide = rows_of(run.table.assign(unigram_entropy_high=4.0))
-    assert warning not in " ".join(sentences(run, wide, metrics_of(run), Names(wide)))
+    narrow = with_table(run, unigram_entropy_high=run.table["unigram_entropy"].clip(upper=3.7))
+    assert warning in " ".join(said(narrow))
+    assert warning not in " ".join(said(with_table(run, unigram_entropy_high=4.0)))
 
 
 def test_baseline_is_named_beside_the_best_model_but_never_as_it(run: ReportData) -> None:
@@ -265,8 +273,7 @@ def test_baseline_is_named_beside_the_best_model_but_never_as_it(run: ReportData
     table.loc[table["model"] == "radd", "role"] = "baseline"
     table.loc[table["model"] == "radd", "gen_ppl"] = 1.0
     data = dataclasses.replace(run, table=table)
-    rows = rows_of(table)
-    text = next(s for s in sentences(data, rows, metrics_of(data), Names(rows)) if s.startswith("Lowest generative"))
+    text = next(s for s in said(data) if s.startswith("Lowest generative"))
     assert re.match(r"Lowest generative perplexity: [^\]]*\] by nanodd", text)
     assert "Baseline radd" in text
 
@@ -275,12 +282,11 @@ def test_summary_warns_of_perplexity_below_data(run: ReportData) -> None:
     table = run.table.copy()
     table.loc[table["model"] == "radd", "gen_ppl"] = 2.0
     data = dataclasses.replace(run, table=table)
-    rows = rows_of(table)
-    assert "not a sign of better text" in " ".join(sentences(data, rows, metrics_of(data), Names(rows)))
+    assert "not a sign of better text" in " ".join(said(data))
 
 
 def test_likelihood_floor_comes_from_the_entropy_rate(run: ReportData) -> None:
-    floor = floor_of(run.benchmark, rows_of(run.table))
+    floor = floor_of(run.benchmarks["toy"], rows_of(run.table))
     assert floor["perplexity"] == pytest.approx(np.exp(1.816))
     assert floor["bits_per_byte"] == pytest.approx(1.816 / np.log(2) * 8192 / 41_800)
     assert floor_of({}, rows_of(run.table)) == {}
@@ -289,7 +295,7 @@ def test_likelihood_floor_comes_from_the_entropy_rate(run: ReportData) -> None:
 def test_floor_in_bytes_is_unknown_where_tokens_differ(run: ReportData) -> None:
     rows = rows_of(run.table)
     next(r for r in rows if r["kind"] == "likelihood")["tokens"] = 100
-    assert "bits_per_byte" not in floor_of(run.benchmark, rows)
+    assert "bits_per_byte" not in floor_of(run.benchmarks["toy"], rows)
 
 
 # --- rows that may not be ranked together ----------------------------------------------------------------------------
@@ -307,7 +313,7 @@ WHY = "sampling precision float16, others float64"
 def test_groups_stand_apart_and_say_why(differing: tuple[ReportData, Path, Page]) -> None:
     data, _, page = differing
     rows = rows_of(data.table)
-    table = generation_table(rows, metrics_of(data), Names(rows))
+    table = generation_table(place_of(data), Names(rows))
     assert [group.heading for group in table.groups] == [
         "ranked with each other",
         f"a: not ranked with the unmarked rows: {WHY}",
@@ -321,7 +327,7 @@ def test_groups_stand_apart_and_say_why(differing: tuple[ReportData, Path, Page]
 
 def test_kinds_of_likelihood_stand_apart(run: ReportData) -> None:
     rows = rows_of(run.table)
-    groups = likelihood_table(rows, {}, Names(rows)).groups
+    groups = likelihood_table(place_of(run, "likelihood"), Names(rows)).groups
     assert [group.heading for group in groups] == [
         "ranked with each other",
         "a: not ranked with the unmarked rows: likelihood exact, others upper bound",
@@ -343,8 +349,7 @@ def test_sentences_rank_inside_a_group_and_say_what_is_left_out(differing: tuple
     table = differing[0].table.copy()
     table.loc[table["precision"] == "float16", ["gen_ppl", "gen_ppl_low", "gen_ppl_high"]] = 1.0
     data = dataclasses.replace(differing[0], table=table)
-    rows = rows_of(table)
-    text = next(s for s in sentences(data, rows, metrics_of(data), Names(rows)) if s.startswith("Lowest generative"))
+    text = next(s for s in said(data) if s.startswith("Lowest generative"))
     assert re.match(r"Lowest generative perplexity: [^\]]*\] by nanodd", text)
     assert text.endswith(f"Left out, as not comparable: 3 points ({WHY}).")
     assert "by radd · confidence" not in text
@@ -359,8 +364,7 @@ def test_a_baseline_of_another_judge_is_said_to_be_that(run: ReportData) -> None
         for r, s in zip(theirs, table["gen_ppl_settings"], strict=True)
     ]
     data = dataclasses.replace(run, table=table)
-    rows = rows_of(table)
-    found = sentences(data, rows, metrics_of(data), Names(rows))
+    found = said(data)
     judge = "judge other (cd), others gpt2/tiny (abababababababab)"
     assert f", not comparable ({judge})." in next(s for s in found if s.startswith("Lowest generative"))
     assert "not comparable" not in next(s for s in found if s.startswith("Highest share"))
@@ -371,8 +375,7 @@ def test_likelihood_of_other_texts_is_left_out(run: ReportData) -> None:
     table.loc[(table["model"] == "nanodd") & (table["kind"] == "likelihood"), "data"] = "ffff"
     table = pd.concat([table, table[(table["model"] == "radd") & (table["kind"] == "likelihood")]], ignore_index=True)
     data = dataclasses.replace(run, table=table)
-    rows = rows_of(table)
-    text = next(s for s in sentences(data, rows, metrics_of(data), Names(rows)) if s.startswith("Lowest bits"))
+    text = next(s for s in said(data) if s.startswith("Lowest bits"))
     assert "by radd" in text
     assert text.endswith("Left out, as not comparable: 1 point (data ffff, others 0123456789abcdef).")
 
@@ -409,12 +412,12 @@ def test_engine_is_a_column_beside_the_name_where_there_are_two(
 ) -> None:
     def group_of_engine(data: ReportData) -> list[str]:
         rows = rows_of(data.table)
-        return [c.group for c in generation_table(rows, metrics_of(data), Names(rows)).columns if c.name == "engine"]
+        return [c.group for c in generation_table(place_of(data), Names(rows)).columns if c.name == "engine"]
 
     assert group_of_engine(run) == ["settings"]
     assert group_of_engine(differing[0]) == ["id"]
     rows = rows_of(differing[0].table)
-    assert "| engine |" in markdown(generation_table(rows, metrics_of(differing[0]), Names(rows)))
+    assert "| engine |" in markdown(generation_table(place_of(differing[0]), Names(rows)))
 
 
 def test_likelihood_rows_of_two_engines_have_two_names() -> None:
@@ -461,7 +464,8 @@ def test_hostile_text_stays_text(run: ReportData, tmp_path: Path) -> None:
         cards={EVIL: {"title": EVIL, "caveats": [EVIL]}},
         environment={EVIL: {EVIL: BROKEN}},
         notes=[EVIL],
-        benchmark={"name": EVIL, EVIL: [EVIL, {"a": EVIL}]},
+        benchmarks={"toy": {"name": EVIL, EVIL: [EVIL, {"a": EVIL}]}, EVIL: {"name": EVIL}},
+        imports=[EVIL],
     )
     page, text = written(data, tmp_path)
     plain, _ = written(run, tmp_path / "plain")
@@ -476,8 +480,8 @@ def test_hostile_text_stays_text(run: ReportData, tmp_path: Path) -> None:
 def test_embedded_samples_survive_the_page(run: ReportData, tmp_path: Path) -> None:
     samples = {key: [{"index": 0, "text": EVIL, "nfe": 1}] for key in run.samples}
     page, _ = written(dataclasses.replace(run, samples=samples), tmp_path)
-    embedded = [json.loads(t) for tag, t in page.texts if tag == "script" and t.startswith('[{"model"')]
-    assert {s["t"] for entry in embedded[0] for s in entry["samples"]} == {EVIL}
+    embedded = [json.loads(t) for tag, t in page.texts if tag == "script" and t.startswith('{"entries"')]
+    assert {s["t"] for entry in embedded[0]["entries"] for s in entry["samples"]} == {EVIL}
 
 
 def test_script_json_holds_no_markup() -> None:

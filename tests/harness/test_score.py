@@ -130,6 +130,47 @@ def test_conditional_tasks_are_compared_on_what_was_written(tmp_path: Path, judg
     assert len(rows["p1", "bleu"]["settings"]["references_digest"]) == 16
 
 
+def test_seq2seq_is_compared_with_all_true_texts_and_reads_sources_and_candidates(
+    tmp_path: Path, judge: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[ScoreInput] = []
+
+    def look(data: ScoreInput) -> Score:
+        seen.append(data)
+        return Score(1.0)
+
+    needs = frozenset({"paired_references", "sources"})
+    plain = Metric("plain", 1, "u", "none", needs, look, "s")
+    among = Metric("among", 1, "u", "none", frozenset({"candidates"}), look, "s")
+    monkeypatch.setattr(registry, "all_metrics", lambda: {"plain": plain, "among": among})
+    mbr = {"selection": "mbr", "candidates": 2, "seed": None}
+    points = [make_point("p1", task="seq2seq"), make_point("p2", task="seq2seq", **mbr)]
+    store = make_store(tmp_path, points, judge)
+    prompts = [{"source": f"of {t}", "references": [t, "other"], "prefix": "", "suffix": ""} for t in TEXTS]
+    path = store.benchmark_data("b") / "prompts.jsonl"
+    path.write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
+    add_samples(store, "p1", TEXTS)
+    samples = [{"index": i, "text": t, "candidates": [t, "else"], "chosen": 0} for i, t in enumerate(TEXTS)]
+    line = {"point": "p2", "batch": 0, "session": "s", "samples": samples}
+    append_line(store.job_folder("j") / "batches.jsonl", line)
+    append_line(store.job_folder("j") / "points.jsonl", {"point": "p2", "status": "done"})
+    run(store, metrics=["plain", "among"])
+    first, second, chosen = seen
+    assert first.paired_references == [[text, "other"] for text in TEXTS]
+    assert first.sources == [f"of {text}" for text in TEXTS]
+    assert first.candidates is None
+    assert second.candidates == chosen.candidates == [[text, "else"] for text in TEXTS]
+    rows = {(row["point"], row["metric"]): row for row in store.scores()}
+    assert "candidates come from several seeds" in rows["p1", "among"]["reason"]
+    assert rows["p1", "plain"]["samples_digest"] == rows["p2", "plain"]["samples_digest"]
+    assert rows["p2", "among"]["samples_digest"] != rows["p2", "plain"]["samples_digest"]
+    assert {"sources_digest", "references_digest"} <= set(rows["p1", "plain"]["settings"])
+    path.write_text("".join(json.dumps(prompt | {"references": []}) + "\n" for prompt in prompts))
+    run(store, metrics=["plain"])
+    reasons = {row["reason"] for row in store.scores() if row["metric"] == "plain" and row["value"] is None}
+    assert reasons == {"no true text for each sample: the task is seq2seq"}
+
+
 def test_written_part() -> None:
     assert written_part("a b c d", "a b", "d") == "c"
     assert written_part("a b", "a b", "") == ""

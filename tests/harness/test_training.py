@@ -19,14 +19,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from adapters.base import Trainable, TrainSpec
+from adapters.base import Trainable, TrainBatch, TrainSpec
 from adapters.cards import Card
+from adapters.tokenizers import Text8Tokenizer
 from harness.config import build
 from harness.errors import BusyError, UserError
 from harness.store import RunStore
 from harness.training import trainer
+from harness.training.batches import Windows, encode
 from harness.training.config import TrainConfig, make_recipe
-from harness.training.data import BLOCK, draw_windows, make_corpus
+from harness.training.data import BLOCK
 from harness.training.ema import MovingAverage
 from harness.training.progress import TrainProgress
 from harness.training.trainer import TrainReport, train
@@ -59,7 +61,8 @@ class FakeTrainable(Trainable):
     def __init__(self, spec: TrainSpec) -> None:
         self.module = Tied(spec.vocab_size, int(spec.size["hidden"]))
 
-    def loss(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: TrainBatch, generator: torch.Generator) -> Tensor:
+        tokens = batch.tokens
         assert tokens.shape == (BATCH, LENGTH + 1)
         FakeTrainable.calls += 1
         if FakeTrainable.calls == FakeTrainable.stop_at:
@@ -424,7 +427,9 @@ def test_a_tied_weight_is_averaged_under_both_names() -> None:
 
 def test_windows_come_from_every_place() -> None:
     stream = torch.arange(6, dtype=torch.int32)
-    windows = draw_windows(stream, 200, 3, torch.Generator().manual_seed(0))
+    batch = Windows(stream, 3).draw(200, torch.Generator().manual_seed(0))
+    windows = batch.tokens
+    assert batch.given is None
     assert windows.dtype == torch.int64
     assert sorted({tuple(row) for row in windows.tolist()}) == [(i, i + 1, i + 2) for i in range(4)]
 
@@ -432,6 +437,5 @@ def test_windows_come_from_every_place() -> None:
 def test_a_long_text_is_encoded_as_a_whole() -> None:
     word = "abcdefg "
     text = word * (2 * BLOCK // len(word) + 5)
-    corpus = make_corpus(text, "ab cd", None)
-    assert np.array_equal(corpus.train.numpy(), np.tile(np.r_[1:8, 0], len(text) // len(word)))
-    assert corpus.heldout.tolist() == [1, 2, 0, 3, 4]
+    assert np.array_equal(encode(text, Text8Tokenizer()), np.tile(np.r_[1:8, 0], len(text) // len(word)))
+    assert encode("ab cd", Text8Tokenizer()).tolist() == [1, 2, 0, 3, 4]

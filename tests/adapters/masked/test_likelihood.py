@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from adapters.estimates import group_count, low_discrepancy, summarise
 from adapters.masked import likelihood as bounds
 from adapters.masked.denoiser import Denoiser, MaskedNetwork, seeded
 from adapters.masked.schedules import Geometric, LogLinear
@@ -83,7 +84,7 @@ def test_nothing_masked_costs_nothing():
 
 
 def test_low_discrepancy_points_cover_the_interval():
-    points = bounds.low_discrepancy(3, 16, seeded(0, "cpu"))
+    points = low_discrepancy(3, 16, seeded(0, "cpu"))
     assert points.shape == (3, 16)
     assert ((points > 0) & (points <= 1)).all()
     for group in points.reshape(3, 4, 4).flatten(0, 1):
@@ -101,8 +102,8 @@ def test_standard_error_covers_the_truth():
 
 
 def test_one_draw_has_no_error():
-    assert bounds.summarise(torch.ones(2, 1)).standard_error.isnan().all()
-    assert bounds.group_count(1) == 1
+    assert summarise(torch.ones(2, 1)).standard_error.isnan().all()
+    assert group_count(1) == 1
 
 
 class LinearNetwork(MaskedNetwork):

@@ -107,3 +107,16 @@ def test_self_bleu_subset_is_bounded_and_seeded() -> None:
     assert first.detail["subset"] == 256
     assert first == again
     assert first.value != other.value
+
+
+def test_dist_1_is_a_mean_over_texts() -> None:
+    score = get_metric("dist_1").score(ScoreInput(["a a b b", "a b c", ""]))
+    assert score.value == pytest.approx((0.5 + 1 + 0) / 3)
+    assert score.detail["empty_texts"] == 1
+
+
+def test_distinct_of_bridge_gap_cuts_punctuation() -> None:
+    data = ScoreInput(["what is it?", "it is!"])
+    assert get_metric("distinct_1").score(data).value == pytest.approx(5 / 5)  # it? and is! are words of their own
+    assert get_metric("distinct_1_bridge_gap").score(data).value == pytest.approx(5 / 7)  # what is it ? !
+    assert get_metric("distinct_4_bridge_gap").score(data).value == 1.0

@@ -75,7 +75,7 @@ def test_evaluate_by_path_offline(script: str) -> None:
 
 
 def test_evaluate_prefers_paired_references_and_takes_a_key(script: str) -> None:
-    data = ScoreInput(["a", "b"], references=["x", "x"], paired_references=["a", "b"], task="prefix")
+    data = ScoreInput(["a", "b"], references=["x", "x"], paired_references=[["a"], ["b"]], task="prefix")
     assert get_metric(f"evaluate:{script}").score(data).value == 1.0
     assert get_metric(f"evaluate:{script}#count").score(data).value == 2.0
     assert get_metric(f"evaluate:{script}").settings(data)["references"] == "paired"
