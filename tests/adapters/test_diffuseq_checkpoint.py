@@ -33,7 +33,8 @@ def test_the_raw_embedding_wins_and_is_reported(folder: Path) -> None:
     assert torch.equal(loaded.network.embedding, state["lm_head.weight"])
     gap = float((state["lm_head.weight"] - state["word_embedding.weight"]).abs().max())
     (note,) = loaded.notes
-    assert f"{gap:.2g}" in note and "lm_head.weight" in note
+    assert f"{gap:.2g}" in note
+    assert "lm_head.weight" in note
 
 
 def test_equal_embeddings_need_no_note(folder: Path) -> None:
@@ -59,7 +60,9 @@ def test_weights_of_the_most_steps_or_those_named(folder: Path) -> None:
 def test_parameters_as_published(folder: Path) -> None:
     model = adapter.load(LoadSpec(folder))
     assert model.parameter_count == sum(
-        tensor.numel() for name, tensor in weights(SHAPES["small"]).items() if name not in ("lm_head.weight", "position_ids")
+        tensor.numel()
+        for name, tensor in weights(SHAPES["small"]).items()
+        if name not in ("lm_head.weight", "position_ids")
     )
     assert model.max_length == SHAPES["small"].length
 
@@ -190,5 +193,6 @@ def test_an_exported_folder_is_read_back_with_raw_and_average(tmp_path: Path) ->
     assert set(state) == set(load_network(tmp_path).network.state_dict())
     assert json.loads((tmp_path / "vocab.json").read_text(encoding="utf-8"))["a"] == 4
     args = json.loads((tmp_path / ARGS).read_text(encoding="utf-8"))
-    assert args["tdbench"]["seed"] == 3 and args["vocab_size"] == 9
+    assert args["tdbench"]["seed"] == 3
+    assert args["vocab_size"] == 9
     assert adapter.load(LoadSpec(tmp_path)).notes

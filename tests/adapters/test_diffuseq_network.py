@@ -67,7 +67,7 @@ def test_time_features_are_cosines_then_sines_and_an_odd_width_ends_in_zero() ->
 def test_embedding_and_head_are_one_parameter_and_the_mean_is_listed_first() -> None:
     made = network(mean_embed=True)
     assert made.lm_head.weight is made.word_embedding.weight
-    assert list(made.state_dict())[0] == "mean_embed"
+    assert next(iter(made.state_dict())) == "mean_embed"
     assert "lm_head.weight" in made.state_dict()
     assert "lm_head.weight" not in dict(made.named_parameters())
 

@@ -46,7 +46,7 @@ def test_the_loss_is_the_authors_three_terms() -> None:
         squared = ((words if i == 0 else z_0) - out).square().mean()
         nats = -network.logits(z_0).log_softmax(-1)[torch.arange(12), rows.tokens[i]].mean()
         last = bar[-1] * z_0.square().mean()
-        assert float(losses[i]) == pytest.approx(float(squared + nats + last), rel=1e-4)
+        assert losses[i].item() == pytest.approx((squared + nats + last).item(), rel=1e-4)
 
 
 def test_levels_are_even_until_all_have_a_history_and_then_by_their_losses() -> None:
@@ -101,7 +101,7 @@ def test_a_few_steps_lower_the_loss() -> None:
     for _ in range(60):
         loss = made.loss(rows, generator)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
@@ -109,10 +109,11 @@ def test_a_few_steps_lower_the_loss() -> None:
 
 def test_every_parameter_is_trained_and_none_decays() -> None:
     made = trainable()
-    made.loss(batch(made), torch.Generator().manual_seed(0)).backward()  # type: ignore[no-untyped-call]
+    made.loss(batch(made), torch.Generator().manual_seed(0)).backward()
     assert all(p.grad is not None for p in made.module.parameters())
     (group,) = made.parameter_groups()
-    assert len(group.parameters) == len(list(made.module.parameters())) and group.weight_decay == 0
+    assert len(group.parameters) == len(list(made.module.parameters()))
+    assert group.weight_decay == 0
 
 
 @pytest.mark.parametrize(("size", "message"), [({"heads": 3}, "multiple of heads"), ({"sampler": "x"}, "sampler 'x'")])
