@@ -1,7 +1,7 @@
 """ROUGE (Lin 2004) by the package rouge-score: mean over samples of the F-measure, without stemming.
 
-Words are runs of a-z and 0-9 of the lower-cased text, as in torchmetrics' ROUGEScore, which DiffuSeq and Bridge-Gap use.
-Letters outside a-z are lost in all of them.
+Words are runs of a-z and 0-9 of the lower-cased text, as in torchmetrics' ROUGEScore, which DiffuSeq and Bridge-Gap
+use. Letters outside a-z are lost in all of them.
 """
 
 from __future__ import annotations

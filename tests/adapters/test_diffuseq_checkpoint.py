@@ -81,7 +81,7 @@ def test_the_encoders_config_may_be_a_folder_beside(folder: Path) -> None:
 
 def test_an_unknown_architecture(folder: Path) -> None:
     (folder / "config.json").unlink()
-    with pytest.raises(CheckpointError, match="'bert-config' .* is not at hand"):
+    with pytest.raises(CheckpointError, match=r"'bert-config' .* is not at hand"):
         load_network(folder)
 
 
