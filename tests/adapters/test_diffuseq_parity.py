@@ -1,5 +1,5 @@
 """DiffuSeq's native engine against the authors' recorded figures (tests/goldens/diffuseq-*): of main by ``tdbench
-parity``, of v2 by tests/goldens/record_diffuseq_v2.py, text of their library versions, lines of their decoding script."""
+parity``, of v2 by record_diffuseq_v2.py, text of their library versions, and lines of their decoding script."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.goldens.record_diffuseq_v2 import COMMIT, second_cases
 
 GOLDENS = Path(__file__).parent.parent / "goldens"
 ALL = {**SHAPES, **SECOND}
-#: Largest difference when recorded: DDIM multiplies states by 1/sqrt(abar), the solver divides by alpha, at the noisy end.
+#: Largest difference when recorded: at the noisy end DDIM and the solver divide by a small alpha.
 CLOSE = {"network": 1e-6, "step": 1e-4, "loss": 1e-6, "sample": 0.0}
 NAMES = [
     pytest.param(name, case.name, id=f"{name}-{case.name}")

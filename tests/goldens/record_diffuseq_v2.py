@@ -2,7 +2,7 @@
 
     python -m tests.goldens.record_diffuseq_v2 CHECKOUT
 
-CHECKOUT is a checkout of github.com/Shark-NLP/DiffuSeq at commit 3b71ccc (branch diffuseq-v2); a clone of the repository
+CHECKOUT is a checkout of github.com/Shark-NLP/DiffuSeq at commit 3b71ccc (branch diffuseq-v2); a clone of the repo
 has it, too: ``git -C CLONE worktree add CHECKOUT 3b71ccc``. Writes diffuseq-v2*.json and .npz for the checkpoints
 `SECOND` of `tests.adapters.diffuseq_checkpoints`.
 
