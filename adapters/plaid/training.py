@@ -71,7 +71,8 @@ class PlaidTrainable(Trainable):
     """The authors' network and loss. Their cutting of a few rows into two short ones is left out.
 
     Args:
-        spec: `size` holds hidden, blocks, heads, embed_dim, and may hold bias_warmup (steps).
+        spec: `size` holds hidden, blocks, heads, embed_dim, and may hold bias_warmup (steps over which the output prior
+            is raised) and matrix_rate (factor on the matrices' learning rate).
     """
 
     module: TrainedPlaid
@@ -92,6 +93,7 @@ class PlaidTrainable(Trainable):
         if self.size.dim % (2 * self.size.n_heads):
             raise AdapterError(f"hidden {self.size.dim} must be an even multiple of heads {self.size.n_heads}")
         self.bias_warmup = int(spec.size.get("bias_warmup", BIAS_WARMUP))
+        self.matrix_rate = float(spec.size.get("matrix_rate", 1.0))
         self.length = spec.length
         self.module = TrainedPlaid(self.size)
 
@@ -123,14 +125,14 @@ class PlaidTrainable(Trainable):
         return torch.arange(len(tokens), device=tokens.device) % SELF_CONDITIONED == offset
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Rates relative to the transformer's vectors: its matrices learn at 256 / width times that rate (muP), the
-        other modules at the authors' 1e-2 to 1.4e-3. Decays are theirs at their rates."""
+        """Rates relative to the transformer's vectors: its matrices learn at 256 / width times that rate (muP, and
+        times `matrix_rate`), the other modules at the authors' 1e-2 to 1.4e-3. Decays are theirs at their rates."""
         network, groups = self.module.network, []
         for name, rate in RATES.items():
             parameters = list(getattr(network, name).parameters())
             matrices = [p for p in network.model.blocks.parameters() if p.ndim == 2] if name == "model" else []
             if matrices:
-                factor = BASE_WIDTH / self.size.dim
+                factor = self.matrix_rate * BASE_WIDTH / self.size.dim
                 groups.append(ParameterGroup(matrices, factor, DECAYS[name] / (rate * factor)))
             vectors = [p for p in parameters if not any(p is other for other in matrices)]
             groups.append(ParameterGroup(vectors, rate / RATES["model"], DECAYS[name] / rate))

@@ -72,9 +72,9 @@ class PerfCase:
 _BLOCKS = {"hidden": 256, "blocks": 4, "heads": 4, "dropout": 0.0}
 _NANODD = {**_BLOCKS, "n_cond": 128, "lambda_ce": 0.05}
 _NANODD_PAIRS = (("ancestral", "nanodd_d3pm"), ("nanodd_d3pm", "nanodd_d3pm"))
-_PLAID = {"embed": 16, "heads": 4}
+_PLAID = {"embed_dim": 16, "heads": 4}
 _PLAID_PAIRS = (("ancestral_plaid", "ancestral_plaid"), ("ddim_plaid", "ddim_plaid"))
-_DIFFUSEQ = {"hidden": 256, "blocks": 4, "heads": 4, "embed": 128}
+_DIFFUSEQ = {**_BLOCKS, "embed": 128, "time": 128, "T": 2000, "schedule": "sqrt", "sampler": "uniform"}
 _DIFFUSEQ_PAIRS = (("ddpm_diffuseq", "ddpm_diffuseq"), ("ddim_diffuseq", "ddim_diffuseq"))
 #: One thread, float32; the stored predictions of RADD's sampler too, so that both sides compute alike.
 CASES = (
@@ -118,7 +118,7 @@ CASES = (
         "plaid",
         PLAID_TOKENS,
         "folder",
-        {**_PLAID, "dim": 256, "blocks": 4},
+        {**_PLAID, "hidden": 256, "blocks": 4},
         _PLAID_PAIRS,
         "vlb_plaid",
         steps=16,
@@ -130,7 +130,7 @@ CASES = (
         "plaid",
         1000,
         "folder",
-        {**_PLAID, "dim": 512, "blocks": 8},
+        {**_PLAID, "hidden": 512, "blocks": 8},
         _PLAID_PAIRS,
         "vlb_plaid",
         steps=16,

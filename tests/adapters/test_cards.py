@@ -72,7 +72,7 @@ def test_every_scheduler_of_a_card_exists_in_the_code(name):
 
 
 def test_models_with_code_of_their_authors():
-    assert WITH_UPSTREAM == ["nanodd", "radd"]
+    assert WITH_UPSTREAM == ["diffuseq", "nanodd", "plaid", "radd"]
     assert cards.get_card("gpt2").engines == ("native",)
 
 

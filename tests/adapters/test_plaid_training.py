@@ -161,6 +161,7 @@ def test_the_output_prior_is_raised_over_the_first_steps() -> None:
 
 def test_rates_are_the_authors_relative_to_each_other() -> None:
     made = fresh()
+    assert fresh(matrix_rate=0.25).parameter_groups()[0].rate == 2.0
     groups = made.parameter_groups()
     every = [id(p) for group in groups for p in group.parameters]
     assert sorted(every) == sorted(id(p) for p in made.module.parameters())
