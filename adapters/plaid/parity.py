@@ -213,14 +213,14 @@ def _steps(system: PlaidSystem, settings: Mapping[str, Any], recorded: Recording
     for i in settings["states"]:
         z, previous = recorded[f"in/z/{i}"], recorded[f"in/previous/{i}"]
         now, to = path[i]
-        process._previous = previous
+        process.previous = previous
         z_0 = process.denoise(z, now)
-        out[f"out/predicted/{i}"] = process._previous
+        out[f"out/predicted/{i}"] = process.previous
         if i < settings["steps"] - 1:
             noise = recorded.get(f"in/noise/{i}", torch.zeros(0))
             out[f"out/z/{i}"] = update(z, z_0, now, to, lambda noise=noise: noise)  # type: ignore[misc]
         if f"out/gradient/{i}" in recorded:
-            process._previous = previous
+            process.previous = previous
             gamma = torch.full((len(z),), now.gamma, dtype=torch.float32, device=z.device)
-            out[f"out/gradient/{i}"] = process._guided(z.float(), gamma)[1]
+            out[f"out/gradient/{i}"] = process.guided(z.float(), gamma)[1]
     return out

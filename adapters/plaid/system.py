@@ -153,7 +153,7 @@ class PlaidProcess:
         self._guidance = guidance
         self._temperature = float(options.score_temp)
         self._trace = trace
-        self._previous = torch.zeros(self.shape, device=self.device)
+        self.previous = torch.zeros(self.shape, device=self.device)
         self._ids = torch.zeros(batch * length, dtype=torch.int64, device=self.device)
 
     def denoise(self, z: Tensor, level: Level) -> Tensor:
@@ -165,13 +165,12 @@ class PlaidProcess:
         state = z.float()
         # The authors round gamma to float32 in sampling; the fastest sinusoid shows it.
         gamma = torch.full((len(z),), level.gamma, dtype=torch.float32, device=z.device)
-        guided = self._guidance is not None and not level.last
         push = None
-        if guided:
-            prediction, push = self._guided(state, gamma)
+        if self._guidance is not None and not level.last:
+            prediction, push = self.guided(state, gamma)
         else:
             prediction = self._plain(state, gamma, level.last or self._trace)
-        self._previous = prediction
+        self.previous = prediction
         z_0 = prediction.to(z.dtype)
         if level.last:
             return z_0
@@ -180,18 +179,18 @@ class PlaidProcess:
         return z_0 if push is None else z_0 + push.to(z.dtype) * (level.sigma**2 / level.alpha)
 
     def _plain(self, state: Tensor, gamma: Tensor, decode: bool) -> Tensor:
-        features = self._system.features(state, gamma, self._previous)
+        features = self._system.features(state, gamma, self.previous)
         with self._system.counted.timed():
             inputs = self._system.readout.inputs(features, state, gamma)
             return self._system.readout.predict(inputs, self._ids if decode else None).view(self.shape)
 
-    def _guided(self, state: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
+    def guided(self, state: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
         """The prediction, and the gradient of the guidance with respect to the state [B, L, e], float32."""
         guidance, readout = self._guidance, self._system.readout
         assert guidance is not None
         with torch.enable_grad():
             state = state.requires_grad_()
-            features = self._system.features(state, gamma, self._previous)
+            features = self._system.features(state, gamma, self.previous)
         with self._system.counted.timed():
             inputs = readout.inputs(features.detach(), state.detach(), gamma)
             gradient, there = guidance.pull(readout, inputs[guidance.positions])
