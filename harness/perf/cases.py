@@ -163,6 +163,8 @@ def write_checkpoint(case: PerfCase, folder: Path) -> None:
     generator = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
         for parameter in trainable.module.parameters():
+            if parameter.ndim == 0:
+                continue  # the ends of a learned schedule
             # Nothing stays at zero: a network that predicts one and the same for all positions draws faster.
             scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.1
             parameter.normal_(0 if parameter.ndim > 1 else 1, scale, generator=generator)
