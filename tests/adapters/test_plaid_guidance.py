@@ -99,7 +99,7 @@ def test_the_gradient_in_closed_form_is_that_of_autograd(
     process = system.begin(asked)
     z = torch.randn(process.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     system.counted.reset(BATCH)
-    prediction, push = process._guided(z.float(), torch.full((BATCH,), GAMMA))
+    prediction, push = process.guided(z.float(), torch.full((BATCH,), GAMMA))
     wanted, gradient = differentiated(system, process, z, scheduler in OWN_SAMPLERS)
     assert torch.allclose(prediction, wanted, atol=1e-6)
     assert gradient.abs().max() > 0 or (name == "not anywhere" and scheduler in OWN_SAMPLERS)
@@ -111,7 +111,7 @@ def test_a_step_is_tempered_then_pushed(system: PlaidSystem) -> None:
     asked = request(prompts=PROMPTS, task="infill", options={"score_temp": 0.8})
     z = torch.randn(BATCH, LENGTH, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     level = Level(0.5, GAMMA)
-    raw, push = system.begin(asked)._guided(z.float(), torch.full((BATCH,), GAMMA))
+    raw, push = system.begin(asked).guided(z.float(), torch.full((BATCH,), GAMMA))
     got = system.begin(asked).denoise(z, level)
     noise = (z - level.alpha * raw.double()) / level.sigma / 0.8
     wanted = (z - level.sigma * noise) / level.alpha + push.double() * level.sigma**2 / level.alpha
@@ -124,8 +124,8 @@ def test_the_network_is_told_its_own_prediction_neither_tempered_nor_pushed(syst
     process = system.begin(asked)
     z = torch.randn(process.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     process.denoise(z, Level(0.5, GAMMA))
-    raw, _ = system.begin(asked)._guided(z.float(), torch.full((BATCH,), GAMMA))
-    assert torch.equal(process._previous, raw)
+    raw, _ = system.begin(asked).guided(z.float(), torch.full((BATCH,), GAMMA))
+    assert torch.equal(process.previous, raw)
 
 
 def certain(system: PlaidSystem) -> Readout:

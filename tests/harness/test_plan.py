@@ -208,7 +208,9 @@ def test_a_model_without_code_of_its_authors(upstream, monkeypatch):
     with pytest.raises(UserError, match="shaky has no engine 'upstream', only native"):
         points(engine=["upstream"])
     models = {p["model"] for p in points(model=[], engine=["upstream"])}
-    assert models == {"radd", "nanodd", "gpt2"}, "models nobody named are left out; the baseline stays"
+    assert models == {"diffuseq", "plaid", "radd", "nanodd", "gpt2"}, (
+        "models nobody named are left out; the baseline stays"
+    )
 
 
 def test_one_path_is_enough_where_one_model_needs_it(upstream):

@@ -439,7 +439,9 @@ def test_two_fetches_at_once(fetching, monkeypatch):
 
 
 def test_fetch_for_a_model_without_code_of_its_authors():
-    with pytest.raises(UserError, match=r"gpt2 has no code of its authors to fetch\. Models that have: nanodd, radd"):
+    with pytest.raises(
+        UserError, match=r"gpt2 has no code of its authors to fetch\. Models that have: diffuseq, nanodd, plaid, radd"
+    ):
         fetch.fetch_upstream("gpt2")
 
 
