@@ -88,9 +88,9 @@ def test_rounding_can_be_left_out(tmp_path: Path) -> None:
         level = levels(made.system.schedule, 5)[1]
         made.system.counted.reset(3)
         with torch.no_grad():
-            z = torch.randn(process.shape)
+            z = torch.randn(process.shape, generator=torch.Generator().manual_seed(0))
             z_0 = process.of_diffused(process.denoise(z, level))
-        gap = torch.cdist(z_0, table).amin(-1)
+        gap = torch.cdist(z_0, table, compute_mode="donot_use_mm_for_euclid_dist").amin(-1)
         assert bool((gap < 1e-3).all()) == clamp
 
 
