@@ -45,6 +45,11 @@ def load_network(folder: Path, options: Mapping[str, Any], device: str, dtype: t
         _check(file_of(folder, module), getattr(network, module).state_dict(), states[module])
         own = {name: _placed(name, tensor, device, dtype) for name, tensor in states.pop(module).items()}
         getattr(network, module).load_state_dict(own, assign=True)
+    low, high = (float(bound) for bound in network.gamma_bounds.parameters())
+    if low >= high:
+        raise CheckpointError(
+            f"{file_of(folder, 'gamma_bounds')}: gamma_0 {low:g} is not below gamma_1 {high:g}: noise must grow with t."
+        )
     return network.eval().requires_grad_(False), row_length(folder, size, named)
 
 

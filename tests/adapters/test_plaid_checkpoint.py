@@ -162,6 +162,11 @@ def test_other_contents_are_refused(folder: Path, module: str, edit: Callable[[A
     assert words in refused(folder)
 
 
+def test_noise_that_falls_with_time_is_refused(folder: Path) -> None:
+    change(folder, "gamma_bounds", lambda state: state.update(gamma_0=state["gamma_1"], gamma_1=state["gamma_0"]))
+    assert "is not below gamma_1" in refused(folder)
+
+
 def test_code_in_a_file_is_not_run(folder: Path, tmp_path: Path) -> None:
     class Touch:
         def __reduce__(self) -> Any:
