@@ -149,11 +149,13 @@ class TextLikelihood:
         nats: negative log-likelihood of the whole text, or its bound, in nats.
         standard_error: Monte-Carlo standard error of `nats`; 0.0 only for an exact figure, None where unknown.
         tokens: tokens scored.
+        terms: parts of `nats` by name, where the bound has them.
     """
 
     nats: float
     standard_error: Optional[float]
     tokens: int
+    terms: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -16,10 +17,12 @@ class Estimate:
     Attributes:
         nats: [B] float64, nats a sequence.
         standard_error: [B] float64; NaN where one draw was made.
+        terms: parts of `nats` by name, [B] each, where the bound has them.
     """
 
     nats: Tensor
     standard_error: Tensor
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def low_discrepancy(count: int, draws: int, generator: torch.Generator) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -103,8 +103,16 @@ class WindowSums:
         self._variance = [0.0] * texts
         self._tokens = [0] * texts
         self._nfe = [0] * texts
+        self._terms: List[Dict[str, float]] = [{} for _ in range(texts)]
 
-    def add(self, windows: Windows, nats: Sequence[float], errors: Sequence[float], nfe: Sequence[int]) -> None:
+    def add(
+        self,
+        windows: Windows,
+        nats: Sequence[float],
+        errors: Sequence[float],
+        nfe: Sequence[int],
+        terms: Optional[Mapping[str, Sequence[float]]] = None,
+    ) -> None:
         """Add one group.
 
         Args:
@@ -112,6 +120,7 @@ class WindowSums:
             nats: figure of each window.
             errors: its Monte-Carlo standard error; 0 where exact, NaN where unknown.
             nfe: network evaluations spent on it.
+            terms: parts of its figure by name.
 
         Raises:
             ValueError: where these are not R figures each.
@@ -124,12 +133,14 @@ class WindowSums:
             self._variance[text] += errors[i] ** 2
             self._tokens[text] += windows.tokens.shape[1]
             self._nfe[text] += nfe[i]
+            for name, values in (terms or {}).items():
+                self._terms[text][name] = self._terms[text].get(name, 0.0) + values[i]
 
     def result(self, kind: str) -> LikelihoodResult:
         """The figures of the texts, `kind` as in `LikelihoodResult`."""
         figures = [
-            TextLikelihood(nats, None if math.isnan(variance) else math.sqrt(variance), tokens)
-            for nats, variance, tokens in zip(self._nats, self._variance, self._tokens)
+            TextLikelihood(nats, None if math.isnan(variance) else math.sqrt(variance), tokens, terms)
+            for nats, variance, tokens, terms in zip(self._nats, self._variance, self._tokens, self._terms)
         ]
         return LikelihoodResult(figures, kind, self._nfe)
 
@@ -137,7 +148,7 @@ class WindowSums:
 def bounds_of_texts(
     request: LikelihoodRequest,
     estimators: Sequence[str],
-    score: Callable[[Tensor, int], Tuple[Tensor, Tensor]],
+    score: Callable[[Tensor, int], Tuple[Tensor, Tensor, Mapping[str, Tensor]]],
     counted: CountedNetwork,
     tokenizer: Tokenizer,
     max_length: Optional[int],
@@ -147,8 +158,8 @@ def bounds_of_texts(
     Args:
         request: the texts, an estimator, and in its options `draws`.
         estimators: names that the model has.
-        score: (ids [R, L] on the CPU, draws a window) -> bound and its Monte-Carlo standard error [R] in nats a window,
-            by the estimator that the request names.
+        score: (ids [R, L] on the CPU, draws a window) -> bound, its Monte-Carlo standard error and its parts by name,
+            [R] each in nats a window, by the estimator that the request names.
         counted: the network that `score` evaluates.
         tokenizer: of the model.
         max_length: longest window in tokens, None where unlimited.
@@ -165,6 +176,7 @@ def bounds_of_texts(
     draws = int(request.options.get("draws", DEFAULT_DRAWS))
     for windows in windows_of(request.texts, tokenizer, max_length):
         counted.reset(len(windows.texts))
-        nats, errors = score(windows.tokens, draws)
-        sums.add(windows, nats.tolist(), errors.tolist(), counted.nfe)
+        nats, errors, terms = score(windows.tokens, draws)
+        parts = {name: values.tolist() for name, values in terms.items()}
+        sums.add(windows, nats.tolist(), errors.tolist(), counted.nfe, parts)
     return sums.result("upper_bound")

@@ -262,8 +262,9 @@ class UpstreamModel(Model):
 
     @torch.no_grad()
     def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
-        def score(tokens: Tensor, draws: int) -> Tuple[Tensor, Tensor]:
-            return self.score(tokens.to(self.device), request.estimator, draws)
+        def score(tokens: Tensor, draws: int) -> Tuple[Tensor, Tensor, Mapping[str, Tensor]]:
+            nats, errors = self.score(tokens.to(self.device), request.estimator, draws)
+            return nats, errors, {}
 
         if self.estimators and request.estimator not in self.estimators:
             raise AdapterError(self._lacks("likelihood estimator", request.estimator, self.estimators))

@@ -186,6 +186,9 @@ def _likelihood(lines: list[Record]) -> Record:
         "bound": lines[0]["bound"],
         "standard_error": error,
     }
+    parts = [f.get("terms", {}) for f in figures]
+    for name in dict.fromkeys(name for part in parts for name in part):
+        record[f"{name}_nats_per_token"] = math.fsum(part.get(name, 0.0) for part in parts) / total["tokens"]
     for (unit, counted), interval in zip(_BITS_PER.items(), intervals, strict=True):
         record |= _with_interval(f"bits_per_{unit}", nats / total[counted] / math.log(2), interval)
     return record

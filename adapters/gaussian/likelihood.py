@@ -58,7 +58,8 @@ class Terms:
         """Their sum; the estimates are independent."""
         nats = self.prior + self.reconstruction.nats + self.diffusion.nats
         error = (self.reconstruction.standard_error**2 + self.diffusion.standard_error**2).sqrt()
-        return Estimate(nats, error)
+        parts = {"prior": self.prior, "reconstruction": self.reconstruction.nats, "diffusion": self.diffusion.nats}
+        return Estimate(nats, error, parts)
 
 
 def prior_nats(denoiser: Denoiser, tokens: Tensor) -> Tensor:

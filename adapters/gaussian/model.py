@@ -123,9 +123,9 @@ class GaussianModel(Model):
     def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
         generator = torch.Generator(self.system.device).manual_seed(request.seed)
 
-        def score(tokens: Tensor, draws: int) -> tuple[Tensor, Tensor]:
+        def score(tokens: Tensor, draws: int) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
             estimate = self.estimators[request.estimator](tokens.to(self.system.device), draws, generator)
-            return estimate.nats, estimate.standard_error
+            return estimate.nats, estimate.standard_error, estimate.terms
 
         return bounds_of_texts(
             request, list(self.estimators), score, self.system.counted, self.system.tokenizer, self.max_length

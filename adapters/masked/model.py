@@ -113,10 +113,10 @@ class MaskedModel(Model):
     def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
         generator = seeded(request.seed, self.denoiser.device)
 
-        def score(tokens: Tensor, draws: int) -> tuple[Tensor, Tensor]:
+        def score(tokens: Tensor, draws: int) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
             estimator = self.estimators[request.estimator]
             estimate = estimator(self.denoiser, tokens.to(self.denoiser.device), draws, generator)
-            return estimate.nats, estimate.standard_error
+            return estimate.nats, estimate.standard_error, estimate.terms
 
         return bounds_of_texts(
             request, list(self.estimators), score, self.denoiser.counted, self.tokenizer, self.max_length

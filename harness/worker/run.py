@@ -210,6 +210,7 @@ class Worker:
                     "chars": len(text),
                     "words": len(text.split()),
                     "nfe": nfe,
+                    **({"terms": dict(figure.terms)} if figure.terms else {}),
                 }
                 for i, text, figure, nfe in zip(indices, chosen, result.texts, result.nfe)
             ]

@@ -164,6 +164,9 @@ def test_both_estimators_estimate_one_bound(model: GaussianModel) -> None:
     # The third text has two windows.
     assert even.nfe == [80, 80, 160]
     assert own.nfe == [128, 128, 256]
+    for text in even.texts:
+        assert list(text.terms) == ["prior", "reconstruction", "diffusion"]
+        assert sum(text.terms.values()) == pytest.approx(text.nats)
     for a, b in zip(even.texts, own.texts, strict=True):
         assert a.standard_error is not None
         assert b.standard_error is not None

@@ -93,6 +93,22 @@ def test_likelihood_is_summed_before_it_is_divided(store):
     assert found["bound"] == "upper_bound"
 
 
+def test_the_terms_of_a_bound_are_columns(store):
+    point = make_point(None, None, kind="likelihood", estimator="vlb", task=None, samples=3, options={})
+    sizes = {"standard_error": 0.1, "bytes": 10, "chars": 8, "words": 2, "nfe": 1}
+    figures = [
+        {"index": 0, "nats": 0.0, "tokens": 0, **sizes},  # an empty text has no terms
+        {"index": 1, "nats": 6.0, "tokens": 2, "terms": {"prior": 1.0, "diffusion": 5.0}, **sizes},
+        {"index": 2, "nats": 9.0, "tokens": 3, "terms": {"prior": 2.0, "diffusion": 7.0}, **sizes},
+    ]
+    line = batch(point, 0, 0, 1.0)
+    del line["samples"]
+    write(store, [point], [line | {"likelihoods": figures, "bound": "upper_bound"}], [row(point, warmup_seconds=None)])
+    found = table(store).iloc[0]
+    assert found["prior_nats_per_token"] == pytest.approx(3 / 5)
+    assert found["diffusion_nats_per_token"] == pytest.approx(12 / 5)
+
+
 def test_the_newest_score_of_a_metric_wins(store):
     point = make_point(samples=4)
     write(store, [point], [batch(point, 0, 4, 1.0)], [row(point)])
