@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 #: Elements of one [positions, words] block. 32 MiB of float32.
 BLOCK = 1 << 23
 #: A distance below half of that to the nearest other word proves which word is nearest; so much of it is left for
 #: rounding errors, as a share of the squared distance.
 MARGIN = 1e-3
+#: Words whose scores are compared at once. The largest of many short runs is found several times as fast on a CPU as
+#: the place of the largest of all; the place is then looked for in one run.
+RUN = 64
 
 
 class Rounding:
@@ -31,6 +35,10 @@ class Rounding:
     def __init__(self, embedding: Tensor) -> None:
         self.embedding = embedding
         self._half_norms = -embedding.square().sum(-1) / 2
+        missing = -len(embedding) % RUN
+        #: Whole runs of words; what fills up the last one is never the largest.
+        self._table = pad(embedding, (0, 0, 0, missing))
+        self._offsets = pad(self._half_norms, (0, missing), value=float("-inf"))
         #: Squared radius within which a word is certain; -1 where it was not computed yet.
         self._certain = torch.full_like(self._half_norms, -1.0)
 
@@ -51,9 +59,16 @@ class Rounding:
         return found
 
     def _search(self, vectors: Tensor) -> Tensor:
-        rows = max(1, BLOCK // len(self.embedding))
-        parts = [torch.addmm(self._half_norms, part, self.embedding.t()).argmax(-1) for part in vectors.split(rows)]
+        rows = max(1, BLOCK // len(self._table))
+        parts = [self._search_block(part) for part in vectors.split(rows)]
         return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64, device=vectors.device)
+
+    def _search_block(self, vectors: Tensor) -> Tensor:
+        """Ids [N] of the largest scores, of equal ones the first."""
+        scores = torch.addmm(self._offsets, vectors, self._table.t()).view(len(vectors), len(self._table) // RUN, RUN)
+        run = scores.amax(-1).argmax(-1)
+        inside = scores[torch.arange(len(vectors), device=vectors.device), run].argmax(-1)
+        return run * RUN + inside
 
     def _learn(self, words: Tensor) -> None:
         """Find out how far the nearest other words of some words are."""

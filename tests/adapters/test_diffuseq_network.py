@@ -95,6 +95,14 @@ def test_rounding_in_blocks_and_of_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert Rounding(table).nearest(vectors[:0]).shape == (0,)
 
 
+def test_of_equal_words_the_first_is_the_nearest() -> None:
+    """As in the authors' code; here across and inside the runs that are compared at once, the last one incomplete."""
+    table = torch.arange(150.0)[:, None] * torch.ones(1, 4)
+    for first, again in ((3, 149), (66, 100), (128, 131)):
+        table[again] = table[first]
+        assert Rounding(table).nearest(table[first : first + 1]).tolist() == [first]
+
+
 def test_rounding_is_never_certain_between_equal_words() -> None:
     table = torch.randn(10, 4)
     table[7] = table[3]
