@@ -22,13 +22,13 @@ A sequence-to-sequence benchmark has pairs in place of windows, and of the files
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tokenizers
 
 from benchmarks.base import TOKENIZER_FILE, Pair, Source
+from harness.worker.jsonl import json_lines
 
 #: Training pairs of a sequence-to-sequence benchmark, and those to watch a training by.
 TRAIN_PAIRS, HELDOUT_PAIRS = "train_pairs.jsonl", "heldout_pairs.jsonl"
@@ -39,13 +39,13 @@ def contents(source: Source) -> dict[str, str]:
     files = {
         "train.txt": source.train,
         "heldout.txt": source.heldout,
-        "references.jsonl": _lines({"text": text} for text in _references(source)),
-        "prompts.jsonl": _lines(_prompts(source)),
-        "data.jsonl": _lines({"text": text} for text in data_texts(source)),
+        "references.jsonl": json_lines({"text": text} for text in _references(source)),
+        "prompts.jsonl": json_lines(_prompts(source)),
+        "data.jsonl": json_lines({"text": text} for text in data_texts(source)),
     }
     if source.pairs:
-        files[TRAIN_PAIRS] = _lines(_targets(source.train_pairs))
-        files[HELDOUT_PAIRS] = _lines(_targets(source.heldout_pairs))
+        files[TRAIN_PAIRS] = json_lines(_targets(source.train_pairs))
+        files[HELDOUT_PAIRS] = json_lines(_targets(source.heldout_pairs))
     if isinstance(source.tokenizer, tokenizers.Tokenizer):
         files[TOKENIZER_FILE] = source.tokenizer.to_str(pretty=True)
     return files
@@ -73,7 +73,3 @@ def _prompts(source: Source) -> list[dict[str, Any]]:
 
 def _targets(pairs: Iterable[Pair]) -> Iterator[dict[str, str]]:
     return ({"source": pair.source, "target": text} for pair in pairs for text in pair.references)
-
-
-def _lines(records: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)

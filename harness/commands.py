@@ -16,7 +16,7 @@ from harness.config import BenchConfig, ReportConfig, ScoreConfig, build, folder
 from harness.errors import UserError
 from harness.execute import Outcome, Settings, execute
 from harness.fetch import fetch_upstream, missing_packages, pip_line
-from harness.importing import ImportRequest, imported_points, prepare_import, stored_facts, write_import
+from harness.importing import ImportRequest, imported_points, prepare_import, write_import
 from harness.metrics import get_metric
 from harness.plan import make_plan, run_name, threads
 from harness.progress import Progress
@@ -32,18 +32,25 @@ def bench(words: list[str]) -> int:
     config = build(BenchConfig, words)
     # Every name and number is checked before anything is written.
     benchmarks = make_plan(config).benchmarks
-    for name in [] if config.metrics == ["default"] else config.metrics:
-        get_metric(name)
+    named = _named_metrics(config.metrics)
     store = RunStore(folder(config.results) / run_name(config))
     _make_folder(folder(config.reports) / store.run)
     with store.locked():
         outcome = _generate(config, benchmarks, store)
         scored = _score_or_say(store, config)
         page = _report(store, folder(config.reports))
-    named = None if config.metrics == ["default"] else config.metrics
     print_summary(table(store), {b.name: named or b.metrics[:HEADLINE_METRICS] for b in benchmarks})
     print(f"\nreport: {page}")
     return _exit_code(outcome) or int(not scored)
+
+
+def _named_metrics(metrics: list[str]) -> list[str] | None:
+    """The metrics a user names, None for those the benchmarks list. Raises `UserError` for an unknown one."""
+    if metrics == ["default"]:
+        return None
+    for name in metrics:
+        get_metric(name)
+    return metrics
 
 
 def _generate(config: BenchConfig, benchmarks: Sequence[Benchmark], store: RunStore) -> Outcome:
@@ -106,8 +113,7 @@ def _score(store: RunStore, metrics: list[str], judge: str | None, force: bool) 
 
 def import_texts(request: ImportRequest) -> int:
     """Make rows from texts generated elsewhere, score the run, write its report."""
-    for name in [] if request.metrics == ["default"] else request.metrics:
-        get_metric(name)
+    named = _named_metrics(request.metrics)
     name = run_name(BenchConfig(run=request.run or f"imported-{request.benchmark or 'texts'}"))
     store = RunStore(folder(request.results) / name)
     found = prepare_import(request, store)
@@ -119,9 +125,8 @@ def import_texts(request: ImportRequest) -> int:
         page = _report(store, folder(request.reports))
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
-    named = None if request.metrics == ["default"] else request.metrics
     names = dict.fromkeys(point["benchmark"] for point in store.points())
-    print_summary(table(store), {b: named or stored_facts(store, b)["metrics"][:HEADLINE_METRICS] for b in names})
+    print_summary(table(store), {b: named or store.benchmark_facts(b)["metrics"][:HEADLINE_METRICS] for b in names})
     print(f"\nreport: {page}")
     return 0
 

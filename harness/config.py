@@ -50,6 +50,11 @@ def positive(name: str, value: Any) -> int:
     return value
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether a name may be a folder's: letters, digits, '-', '_' and '.', which does not come first."""
+    return name.replace("-", "").replace("_", "").replace(".", "").isalnum() and not name.startswith(".")
+
+
 def as_list(value: Any) -> list[Any]:
     """A scalar as a list of one; repeats are dropped, order is kept."""
     values = list(value) if isinstance(value, list | tuple) else [value]

@@ -11,7 +11,7 @@ import psutil
 from adapters.cards import Card, all_cards, get_card
 from harness.benchmarks import Benchmark, BenchmarkData, get_benchmark
 from harness.checkpoints import resolve
-from harness.config import BenchConfig
+from harness.config import BenchConfig, is_plain_name
 from harness.errors import UserError, unknown
 from harness.points import Job, PointBuilder, digest_of
 from harness.selection import selected_points
@@ -170,7 +170,7 @@ def run_name(config: BenchConfig) -> str:
     """
     if config.run:
         name = str(config.run)
-        if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
+        if not is_plain_name(name):
             raise UserError(f"run '{name}' is no folder name: use letters, digits, '-', '_' and '.'.")
         return name
     kept = {key: value for key, value in vars(config).items() if key not in ("run", "results", "reports")}

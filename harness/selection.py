@@ -8,14 +8,14 @@ candidates cost.
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 import numpy as np
 from tqdm import tqdm
 
+from harness import stats
 from harness.metrics.sentence_bleu import counted, sentence_bleu
 from harness.points import digest_of
 from harness.store import Record, RunStore
@@ -138,11 +138,11 @@ def _chosen_batch(lines: list[Record]) -> Record:
     memory = [line["peak_memory_bytes"] for line in lines]
     return {
         "session": lines[-1]["session"],
-        "seconds": total(line["seconds"] for line in lines),
-        "network_seconds": total(line["network_seconds"] for line in lines),
-        "network_calls": total(line.get("network_calls") for line in lines),
+        "seconds": stats.total(line["seconds"] for line in lines),
+        "network_seconds": stats.total(line["network_seconds"] for line in lines),
+        "network_calls": stats.total(line.get("network_calls") for line in lines),
         "peak_memory_bytes": None if None in memory else max(memory),
-        "evaluations": total(line.get("evaluations") for line in lines),
+        "evaluations": stats.total(line.get("evaluations") for line in lines),
         "samples": [_chosen_sample(list(found)) for found in zip(*(line["samples"] for line in lines), strict=True)],
     }
 
@@ -151,13 +151,4 @@ def _chosen_sample(samples: list[Record]) -> Record:
     """The chosen sample of one source, with all candidates and their evaluations."""
     texts = [sample["text"] for sample in samples]
     chosen = mbr_choice(texts)
-    return {**samples[chosen], "nfe": total(s["nfe"] for s in samples), "candidates": texts, "chosen": chosen}
-
-
-def total(values: Iterable[float | None]) -> float | None:
-    """The sum, None where one of the values is unknown."""
-    found = list(values)
-    known = [value for value in found if value is not None]
-    if len(known) < len(found):
-        return None
-    return sum(known) if all(isinstance(value, int) for value in known) else math.fsum(known)
+    return {**samples[chosen], "nfe": stats.total(s["nfe"] for s in samples), "candidates": texts, "chosen": chosen}

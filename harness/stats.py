@@ -8,7 +8,7 @@ repeats samples and so loses types, which biases a bootstrap downwards; `jackkni
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -139,3 +139,12 @@ def quartiles(values: Sequence[float]) -> Quartiles:
     if not len(values):
         raise ValueError("no values have no quartiles")
     return Quartiles(*(float(q) for q in np.quantile(np.asarray(values, dtype=np.float64), [0.25, 0.5, 0.75])))
+
+
+def total(values: Iterable[float | None]) -> float | None:
+    """The sum, None where one of the values is unknown."""
+    found = list(values)
+    known = [value for value in found if value is not None]
+    if len(known) < len(found):
+        return None
+    return sum(known) if all(isinstance(value, int) for value in known) else math.fsum(known)

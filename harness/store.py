@@ -106,6 +106,12 @@ class RunStore:
         """Folder of the prepared data of a benchmark."""
         return self.folder / "data" / benchmark
 
+    def benchmark_facts(self, benchmark: str) -> Record:
+        """benchmark.json of a benchmark, {} while it is not prepared."""
+        path = self.benchmark_data(benchmark) / "benchmark.json"
+        facts: Record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return facts
+
     def job_folder(self, job: str) -> Path:
         return self.folder / "jobs" / job
 

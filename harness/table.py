@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -11,7 +10,6 @@ import pandas as pd
 
 from harness import comparable, stats
 from harness.plan import batch_count
-from harness.selection import total
 from harness.store import Record, RunStore
 
 #: Columns of every table, in reading order; metric columns follow.
@@ -93,7 +91,7 @@ def _cost(point: Record, lines: list[Record]) -> Record:
         **_evaluations([entry["nfe"] for entry in entries]),
         "batches": len(lines),
         **_seconds(point, lines, entries),
-        "network_seconds_total": total(line["network_seconds"] for line in lines),
+        "network_seconds_total": stats.total(line["network_seconds"] for line in lines),
         "peak_memory_bytes": max(memory) if memory else None,
     }
 
@@ -107,7 +105,7 @@ def _evaluations(nfe: list[int | None]) -> Record:
 
 def _seconds(point: Record, lines: list[Record], entries: list[Record]) -> Record:
     """Seconds of full batches, of all batches, and what that makes a sequence and a token."""
-    seconds = total(line["seconds"] for line in lines)
+    seconds = stats.total(line["seconds"] for line in lines)
     if seconds is None:
         return {}
     # A last, smaller batch takes less time: the median speaks of full batches, the totals of everything.
@@ -115,7 +113,7 @@ def _seconds(point: Record, lines: list[Record], entries: list[Record]) -> Recor
         line["seconds"] for line in lines
     ]
     spread = stats.quartiles(full)
-    generated = total(e["generated_tokens"] for e in entries) if point["kind"] == "generate" else None
+    generated = stats.total(e["generated_tokens"] for e in entries) if point["kind"] == "generate" else None
     return {
         "seconds_median": spread.median,
         "seconds_q1": spread.q1,
@@ -204,8 +202,7 @@ _UNITS = {"words": "words", "text8": "chars"}
 
 def _source_entropy(store: RunStore, benchmark: str) -> tuple[float, str] | None:
     """The entropy of a benchmark's source, nats a unit, and that unit; None where it is not known."""
-    path = store.benchmark_data(benchmark) / "benchmark.json"
-    facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    facts = store.benchmark_facts(benchmark)
     nats, unit = facts.get("entropy_rate_nats_per_token"), _UNITS.get(facts.get("tokens", ""))
     return None if nats is None or unit is None else (float(nats), unit)
 

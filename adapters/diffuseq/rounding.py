@@ -34,13 +34,13 @@ class Rounding:
 
     def __init__(self, embedding: Tensor) -> None:
         self.embedding = embedding
-        self._half_norms = -embedding.square().sum(-1) / 2
+        half_norms = -embedding.square().sum(-1) / 2
         missing = -len(embedding) % RUN
         #: Whole runs of words; what fills up the last one is never the largest.
         self._table = pad(embedding, (0, 0, 0, missing))
-        self._offsets = pad(self._half_norms, (0, missing), value=float("-inf"))
+        self._offsets = pad(half_norms, (0, missing), value=float("-inf"))
         #: Squared radius within which a word is certain; -1 where it was not computed yet.
-        self._certain = torch.full_like(self._half_norms, -1.0)
+        self._certain = torch.full_like(half_norms, -1.0)
 
     def nearest(self, vectors: Tensor, last: Tensor | None = None) -> Tensor:
         """Ids [N] of the nearest words.
@@ -77,7 +77,7 @@ class Rounding:
         rows = max(1, BLOCK // len(self.embedding))
         for part in words.split(rows):
             chosen = self.embedding[part]
-            score = torch.addmm(self._half_norms, chosen, self.embedding.t())
+            score = torch.addmm(self._offsets, chosen, self._table.t())
             score.scatter_(1, part[:, None], float("-inf"))
             squared = chosen.square().sum(-1) - 2 * score.amax(-1)
             self._certain[part] = (squared / 4 * (1 - MARGIN)).clamp(min=0)

@@ -17,7 +17,7 @@ from adapters.diffuseq.checkpoint import Loaded
 from adapters.diffuseq.layout import TrainingArgs
 from adapters.diffuseq.network import DiffuseqNetwork
 from adapters.diffuseq.noise import make_schedule
-from adapters.diffuseq.rounding import Rounding
+from adapters.diffuseq.rounding import BLOCK, Rounding
 from adapters.diffuseq.texts import plain_text, target_room
 from adapters.diffuseq.vocabulary import Vocabulary, source_row
 from adapters.gaussian.levels import Level
@@ -162,7 +162,7 @@ class DiffuseqSystem:
 
     def likeliest(self, states: Tensor) -> Tensor:
         """Ids [N] of the largest logits of states [N, D]."""
-        rows = max(1, (1 << 23) // self.network.size.tokens)
+        rows = max(1, BLOCK // self.network.size.tokens)
         return torch.cat([self.network.logits(part).argmax(-1) for part in states.split(rows)])
 
     def check(self, request: GenerateRequest) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from adapters.base import AdapterError, LoadSpec, Trainable, TrainSpec
+from adapters.base import TEXT_TASKS, AdapterError, LoadSpec, Trainable, TrainSpec
 from adapters.gaussian.model import GaussianModel
 from adapters.plaid.checkpoint import load_network
 from adapters.plaid.layout import tokenizer_of
@@ -14,7 +14,6 @@ from adapters.plaid.system import PlaidSystem
 from adapters.plaid.training import PlaidTrainable
 from adapters.texts import check_vocabulary
 
-TASKS = ("unconditional", "prefix", "infill")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -41,7 +40,7 @@ def load(spec: LoadSpec) -> GaussianModel:
         system,
         own_samplers=OWN_SAMPLERS,
         estimators={"vlb": bound.vlb, "vlb_plaid": bound.vlb_plaid},
-        tasks=TASKS,
+        tasks=TEXT_TASKS,
         max_length=length,
         default_length=length,
     )

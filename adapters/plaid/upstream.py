@@ -25,7 +25,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapters.base import AdapterError, CheckpointError, CountedNetwork, GenerateRequest, GenerateResult, LoadSpec
+from adapters.base import (
+    TEXT_TASKS,
+    AdapterError,
+    CheckpointError,
+    CountedNetwork,
+    GenerateRequest,
+    GenerateResult,
+    LoadSpec,
+)
 from adapters.plaid.layout import MODULES as STORED
 from adapters.plaid.layout import PlaidSize, file_of, row_length, settings, size_of, tokenizer_of
 from adapters.plaid.mains import sampling, training
@@ -38,10 +46,10 @@ from adapters.upstream import StandIn, UpstreamModel, import_modules, patched, t
 __all__ = ["PlaidUpstream", "load", "record"]
 
 MODEL = "plaid"
+TASKS = TEXT_TASKS
 #: Their modules that are imported; the others of lib/ come with them.
 MODULES = ("lib.datasets", "lib.models", "lib.ops", "lib.utils", "sample", "train")
 PACKAGES = ("einops", "numpy", "tokenizers")
-TASKS = ("unconditional", "prefix", "infill")
 #: Their switch `ddim_sampler`, by our names of the two samplers.
 SCHEDULERS = {"ancestral_plaid": False, "ddim_plaid": True}
 ESTIMATOR = "vlb_plaid"

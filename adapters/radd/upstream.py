@@ -26,7 +26,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, 
 import torch
 from torch import Tensor
 
-from adapters.base import AdapterError, CheckpointError, CountedNetwork, LoadSpec
+from adapters.base import TEXT_TASKS, AdapterError, CheckpointError, CountedNetwork, LoadSpec
 from adapters.radd.layout import CONFIG, NUMPY_NUMBER, OLD_WEIGHTS, RUN_CONFIG, RUN_WEIGHTS, WEIGHTS
 from adapters.radd.recording import record
 from adapters.tokenizers import load_tokenizer
@@ -35,9 +35,9 @@ from adapters.upstream import StandIn, UpstreamModel, import_modules, patched, t
 __all__ = ["RaddUpstream", "load", "record"]
 
 #: Their modules that are imported; utils, model.ema, model.transformer and model.rotary come with them.
+TASKS = TEXT_TASKS
 MODULES = ("model", "noise_lib", "catsample", "sampling", "losses", "load_model")
 PACKAGES = ("einops", "omegaconf", "huggingface_hub", "safetensors")
-TASKS = ("unconditional", "prefix", "infill")
 SCHEDULERS = ("radd_direct", "radd_ordered")
 #: Their names of the losses (losses.py, get_loss_fn).
 LOSSES = {"lambda_dce": "lambda_DCE", "t_dce": "t_DCE", "t_dse": "t_DSE", "k_dce": "k_DCE"}

@@ -5,6 +5,6 @@
 from __future__ import annotations
 
 from harness.importing.request import FORMATS, ImportRequest
-from harness.importing.rows import Import, imported_points, prepare_import, stored_facts, write_import
+from harness.importing.rows import Import, imported_points, prepare_import, write_import
 
-__all__ = ["FORMATS", "Import", "ImportRequest", "imported_points", "prepare_import", "stored_facts", "write_import"]
+__all__ = ["FORMATS", "Import", "ImportRequest", "imported_points", "prepare_import", "write_import"]

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.config import is_plain_name
 from harness.errors import UserError, unknown
 
 FORMATS = {
@@ -65,5 +66,5 @@ class ImportRequest:
         if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds > 0):
             raise UserError(f"--seconds is a number above 0, got {self.seconds}.")
         for flag, name in (("--model", self.model), ("--benchmark", self.benchmark or "x")):
-            if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
+            if not is_plain_name(name):
                 raise UserError(f"{flag} '{name}' is no name: use letters, digits, '-', '_' and '.'.")

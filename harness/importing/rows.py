@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from harness.importing.request import ImportRequest
 from harness.points import digest_of
 from harness.selection import selected_points
 from harness.store import Record, RunStore
-from harness.worker.jsonl import append_line, read_lines, write_json, write_text
+from harness.worker.jsonl import append_line, json_lines, read_lines, write_json, write_text
 
 ENGINE = "imported"
 #: Where neither the user nor the run says what the texts were made for.
@@ -74,7 +73,7 @@ def prepare_import(request: ImportRequest, store: RunStore) -> Import:
         raise UserError("files without sources must have equal counts.")
     notes = [f"left out: {path.name}" for path in others]
     benchmark = _benchmark(request, store, bool(own))
-    facts = stored_facts(store, benchmark)
+    facts = store.benchmark_facts(benchmark) if _exists(store) else {}
     task = "seq2seq" if own or facts.get("pairs") else "unconditional"
     if facts and task not in facts["tasks"]:
         wanted = "--sources and --references" if task == "unconditional" else "another --benchmark or --run"
@@ -103,7 +102,7 @@ def write_import(found: Import, store: RunStore) -> None:
     folder = store.job_folder(found.points[0]["job"])
     folder.mkdir(parents=True, exist_ok=True)
     if found.prompts:
-        write_text(folder / "prompts.jsonl", _json_lines(found.prompts))
+        write_text(folder / "prompts.jsonl", json_lines(found.prompts))
     stored = {line["point"] for line in read_lines(folder / "points.jsonl")}
     for point, file in zip(found.points, found.files, strict=True):
         if point["fingerprint"] not in stored:
@@ -121,19 +120,10 @@ def _benchmark(request: ImportRequest, store: RunStore, pairs: bool) -> str:
     if request.benchmark:
         return request.benchmark
     names = dict.fromkeys(point["benchmark"] for point in (store.points() if _exists(store) else []))
-    fitting = [name for name in names if not pairs or stored_facts(store, name).get("pairs")]
+    fitting = [name for name in names if not pairs or store.benchmark_facts(name).get("pairs")]
     if len(fitting) > 1:
         raise UserError(f"run '{store.run}' has the benchmarks {', '.join(fitting)}: name one with --benchmark.")
     return fitting[0] if fitting else BENCHMARK
-
-
-def stored_facts(store: RunStore, benchmark: str) -> Record:
-    """benchmark.json of a benchmark of the run, {} where it has none."""
-    path = store.benchmark_data(benchmark) / FACTS
-    if not _exists(store) or not path.is_file():
-        return {}
-    facts: Record = json.loads(path.read_text(encoding="utf-8"))
-    return facts
 
 
 def _facts(name: str, task: str, prompts: list[Record]) -> Record:
@@ -219,13 +209,9 @@ def _write_data(folder: Path, found: Import) -> None:
     """The data of a benchmark that the run does not have, as far as the import gives any."""
     folder.mkdir(parents=True, exist_ok=True)
     references = [{"text": prompt["reference"]} for prompt in found.prompts if prompt["references"]]
-    write_text(folder / "references.jsonl", _json_lines(references))
-    write_text(folder / "prompts.jsonl", _json_lines(found.prompts))
+    write_text(folder / "references.jsonl", json_lines(references))
+    write_text(folder / "prompts.jsonl", json_lines(found.prompts))
     write_json(folder / FACTS, found.facts)
-
-
-def _json_lines(records: list[Record]) -> str:
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 #: What makes two imported rows the same row.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from harness.metrics.base import Metric, Score, ScoreInput
+from harness.metrics.base import Better, Metric, Score, ScoreInput
 from harness.stats import bootstrap_ratio
 
 if TYPE_CHECKING:
@@ -21,6 +21,24 @@ def _verdicts(texts: tuple[str, ...], sources: tuple[str, ...]) -> list[Paraphra
     from benchmarks.paraphrase.exact import judge_all
 
     return judge_all(texts, sources)
+
+
+_SHARES: tuple[tuple[str, Better, Test, str], ...] = (
+    (
+        "paraphrase_success",
+        "higher",
+        lambda v: v.paraphrase,
+        "mean what their source means and are no copy of it",
+    ),
+    (
+        "paraphrase_meaning",
+        "higher",
+        lambda v: v.same_meaning,
+        "are valid and mean what their source means, copies among them",
+    ),
+    ("paraphrase_valid", "higher", lambda v: v.valid, "are a sentence of the language"),
+    ("paraphrase_copy", "lower", lambda v: v.copy, "only copy their source"),
+)
 
 
 def paraphrase_share(data: ScoreInput, test: Test) -> Score:
@@ -38,41 +56,15 @@ def paraphrase_share(data: ScoreInput, test: Test) -> Score:
     return Score(sum(passed) / len(passed), *bootstrap_ratio(passed, whole, data.seed), detail=detail)
 
 
-METRICS = (
+METRICS = tuple(
     Metric(
-        name="paraphrase_success",
+        name=name,
         version=1,
         unit="share",
-        better="higher",
+        better=better,
         needs=frozenset({"sources"}),
-        compute=partial(paraphrase_share, test=lambda v: v.paraphrase),
-        summary="share of texts that mean what their source means and are no copy of it (toy paraphrase)",
-    ),
-    Metric(
-        name="paraphrase_meaning",
-        version=1,
-        unit="share",
-        better="higher",
-        needs=frozenset({"sources"}),
-        compute=partial(paraphrase_share, test=lambda v: v.same_meaning),
-        summary="share of texts that are valid and mean what their source means, copies among them (toy paraphrase)",
-    ),
-    Metric(
-        name="paraphrase_valid",
-        version=1,
-        unit="share",
-        better="higher",
-        needs=frozenset({"sources"}),
-        compute=partial(paraphrase_share, test=lambda v: v.valid),
-        summary="share of texts that are a sentence of the language (toy paraphrase)",
-    ),
-    Metric(
-        name="paraphrase_copy",
-        version=1,
-        unit="share",
-        better="lower",
-        needs=frozenset({"sources"}),
-        compute=partial(paraphrase_share, test=lambda v: v.copy),
-        summary="share of texts that only copy their source (toy paraphrase)",
-    ),
+        compute=partial(paraphrase_share, test=test),
+        summary=f"share of texts that {what} (toy paraphrase)",
+    )
+    for name, better, test, what in _SHARES
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
@@ -34,7 +33,7 @@ def report_data(store: RunStore) -> ReportData:
         samples={point: _first_samples(batches) for point, batches in lines.items()},
         environment=_environment(store, lines),
         sources={name: given for name in _benchmarks(store) if (given := _sources(store, name))},
-        benchmarks={name: _facts(store, name) for name in _benchmarks(store)},
+        benchmarks={name: store.benchmark_facts(name) for name in _benchmarks(store)},
         scores=pd.DataFrame(scores),
         cards={name: card_summary(known[name]) for name in model_names(store.points()) if name in known},
         traces={point: line["trace"] for point, batches in lines.items() for line in batches if line.get("trace")},
@@ -80,13 +79,6 @@ def _environment(store: RunStore, lines: Mapping[str, list[Record]]) -> dict[str
 def _benchmarks(store: RunStore) -> list[str]:
     """Names of the run's benchmarks, in the order in which it names them."""
     return list(dict.fromkeys([*store.plan.get("benchmarks", ()), *(point["benchmark"] for point in store.points())]))
-
-
-def _facts(store: RunStore, benchmark: str) -> dict[str, Any]:
-    """benchmark.json of a benchmark, {} while it is not prepared."""
-    path = store.benchmark_data(benchmark) / "benchmark.json"
-    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return facts
 
 
 def _sources(store: RunStore, benchmark: str) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterable, Iterator, List, Mapping
 
 #: Error numbers of a disk or quota with no room left.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -34,6 +34,11 @@ def append_line(path: Path, record: Dict[str, Any], force: bool = True) -> None:
         file.flush()
         if force:
             os.fsync(file.fileno())
+
+
+def json_lines(records: Iterable[Mapping[str, Any]]) -> str:
+    """Records as the text of such a file."""
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 def force_to_disk(path: Path) -> None:
