@@ -211,7 +211,7 @@ def _byte_level(model: Any) -> tokenizers.Tokenizer:
 
 def _hub_tokenizer(name: str) -> Tokenizer:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.utils import HfHubHTTPError, HFValidationError  # before 0.26 not in its module `errors`
 
     try:
         path = hf_hub_download(name, FILE_NAME)

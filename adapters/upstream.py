@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import platform
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -65,6 +66,9 @@ def import_modules(
     for name in before:
         del sys.modules[name]
     writes = sys.dont_write_bytecode
+    for name, shim in (shims or {}).items():
+        # torch 2.1 and transformers ask whether such packages are there, and are upset by a module without.
+        shim.__spec__ = shim.__spec__ or ModuleSpec(name, None)
     try:
         sys.modules.update(shims or {})
         sys.path.insert(0, str(checkout))

@@ -11,7 +11,6 @@ import json
 import os
 import tempfile
 from argparse import Namespace
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
@@ -55,7 +54,6 @@ def stand_ins() -> Dict[str, ModuleType]:
     modules = {}
     for name, content in found.items():
         modules[name] = ModuleType(name)
-        modules[name].__spec__ = ModuleSpec(name, None)  # transformers asks for it
         modules[name].__dict__.update(content)
     return modules
 

@@ -240,3 +240,10 @@ def test_probe_tokens() -> None:
     assert shares == [0.0, pytest.approx(0.5, abs=0.12), 1.0]
     assert int(tokens.min()) >= 0
     assert int(tokens.max()) == 27
+
+
+def test_a_stand_in_can_be_asked_for(tmp_path: Path) -> None:
+    """torch 2.1 and transformers look for packages with `find_spec`, which raises for a module without a spec."""
+    (tmp_path / "theirs.py").write_text("import importlib.util, shim\nfound = importlib.util.find_spec('shim')\n")
+    code = import_modules(tmp_path, ["theirs"], "some", [], {"shim": ModuleType("shim")})
+    assert code["theirs"].found.name == "shim"
