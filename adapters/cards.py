@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from adapters.sources import Source, read_sources
 from harness.errors import UserError, unknown
 
 ENTRY_POINT_GROUP = "tdbench.adapters"
@@ -108,22 +109,26 @@ class CheckpointCard:
     Attributes:
         kind: "tiny" (ships with the project), "published", or "none" (controls).
         path: folder relative to the model folder, for weights that ship with the project.
-        source: where published weights come from, such as ``{hub: owner/name}``.
+        source: where published weights come from; () where the card does not say.
         tokenizer: "text8", a Hub name, or "folder" (tokenizer.json beside the weights).
         length: default sequence length in tokens.
+        benchmark: what it was made for, or is compared on.
+        parameters: how many numbers are trained; for estimates of memory.
+        vocabulary: how many words the network gives logits for; for the same.
         options: handed to the adapter's `load`.
     """
 
     name: str
     kind: str
     path: str | None = None
-    source: dict[str, Any] = field(default_factory=dict)
+    source: tuple[Source, ...] = ()
     tokenizer: str = "folder"
     length: int | None = None
     benchmark: str | None = None
     max_steps: int | None = None
+    parameters: int | None = None
+    vocabulary: int | None = None
     summary: str = ""
-    sha256: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -220,6 +225,11 @@ def _upstream(entry: dict[str, Any]) -> UpstreamCard:
     return UpstreamCard(**values)
 
 
+def _checkpoint(name: str, entry: dict[str, Any], folder: Path) -> CheckpointCard:
+    source = read_sources(entry.get("source"), f"{folder / 'card.yaml'}, checkpoint '{name}'")
+    return CheckpointCard(name=name, **{**entry, "source": source})
+
+
 def read_card(folder: Path, module: str) -> Card:
     """Read ``folder/card.yaml``.
 
@@ -238,7 +248,7 @@ def read_card(folder: Path, module: str) -> Card:
             for name, entry in (data.pop("schedulers", None) or {}).items()
         }
         checkpoints = {
-            name: CheckpointCard(name=name, **entry) for name, entry in (data.pop("checkpoints", None) or {}).items()
+            name: _checkpoint(name, entry, folder) for name, entry in (data.pop("checkpoints", None) or {}).items()
         }
         data["tasks"] = tuple(data.get("tasks", ()))
         data["upstream"] = _upstream(data.get("upstream") or {})

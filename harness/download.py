@@ -3,6 +3,7 @@
 <cache>/downloads/    files from URLs, named DIGEST-NAME
         upstream/     checkouts of the authors' code (`harness.upstream`)
         hub/          files from the Hub, where TDBENCH_CACHE is set; else Hugging Face's own cache is used
+        weights/      published checkpoints (`harness.weights`)
         locks/        sha256 of each file whose source publishes none, recorded when it first came
 
 A file is written under another name and gets its own only when it is whole and verified, so what lies in the cache can
@@ -117,29 +118,77 @@ def fetch_hub(repository: str, revision: str, name: str, sha256: str | None) -> 
     return Path(got), _checked(Path(got), source, known, rule)
 
 
-def _lock(source: str) -> Path:
-    return cache_folder() / "locks" / f"{hashlib.sha256(source.encode()).hexdigest()[:24]}.sha256"
+def fetch_drive(folder: str, name: str, sha256: str | None) -> tuple[Path, str]:
+    """A file in a public folder on Google Drive, from the cache or downloaded.
+
+    Args:
+        folder: id of the folder.
+        name: path of the file inside it.
+        sha256: see `fetch_url`.
+
+    Returns:
+        Its path and sha256.
+
+    Raises:
+        UserError: where it cannot be fetched, or is another file than the one wanted.
+    """
+    from adapters.sources import DriveFolderSource
+    from harness.weights.drive import drive_items  # brings gdown, and is made on top of this module
+
+    source = f"drive {folder}/{name}"
+    known, rule = _known(source, sha256)
+    target = cache_folder() / "downloads" / f"{hashlib.sha256(source.encode()).hexdigest()[:12]}-{Path(name).name}"
+    if not target.is_file():
+        items = {item.target: item for item in drive_items(DriveFolderSource(drive_folder=folder))}
+        if name not in items:
+            raise UserError(
+                f"the Google Drive folder {folder} has no {name}, only {', '.join(sorted(items)) or 'nothing'}."
+            )
+        print(f"download: {source}", file=sys.stderr)
+        items[name].remote.download(target)
+    return target, _checked(target, source, known, rule)
+
+
+def lock_file(source: str, what: str = "sha256") -> Path:
+    """Where something that a source does not publish is recorded when it first came.
+
+    Args:
+        source: what it was recorded for, as messages name it.
+        what: "sha256" of a file, or "commit" of a repository.
+    """
+    return cache_folder() / "locks" / f"{hashlib.sha256(source.encode()).hexdigest()[:24]}.{what}"
+
+
+def recorded(source: str, what: str = "sha256") -> str | None:
+    """What was recorded for a source, None before."""
+    lock = lock_file(source, what)
+    words = lock.read_text(encoding="utf-8").split() if lock.is_file() else []
+    return words[0] if words else None
+
+
+def record(source: str, value: str, what: str = "sha256") -> None:
+    """Record something for a source; raises `UserError` where that cannot be written."""
+    lock = lock_file(source, what)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        write_text(lock, f"{value}  {source}\n")
+    except OSError as error:
+        raise UserError(f"cannot record the {what} of {source} in {lock}: {error.strerror}.") from None
 
 
 def _known(source: str, sha256: str | None) -> tuple[str | None, str]:
     """The sha256 a file must have, and who says so; (None, "") before the first download of an unpublished one."""
     if sha256:
         return sha256, "published"
-    lock = _lock(source)
-    if lock.is_file():
-        return lock.read_text(encoding="utf-8").split()[0], f"recorded when it first came, in {lock}"
-    return None, ""
+    known = recorded(source)
+    return known, f"recorded when it first came, in {lock_file(source)}" if known else ""
 
 
 def _checked(path: Path, source: str, known: str | None, rule: str) -> str:
     """The sha256 of a file; recorded where there was none to compare with."""
     found = sha256_of(path)
     if known is None:
-        try:
-            _lock(source).parent.mkdir(parents=True, exist_ok=True)
-            write_text(_lock(source), f"{found}  {source}\n")
-        except OSError as error:
-            raise UserError(f"cannot record the sha256 of {source} in {_lock(source)}: {error.strerror}.") from None
+        record(source, found)
     elif found != known:
         raise UserError(f"{path} has the sha256 {found}, not {known} ({rule}): remove it and try again.")
     return found

@@ -414,7 +414,7 @@ def test_the_published_layout(tmp_path: Path, tokenizer: str, weights: str) -> N
 
 
 def test_published_checkpoints_are_named() -> None:
-    names = {name: entry.source["hub"] for name, entry in CARD.checkpoints.items() if entry.kind == "published"}
+    names = {name: entry.source[0].hub for name, entry in CARD.checkpoints.items() if entry.kind == "published"}
     assert names == {name: f"openai-community/{name}" for name in ("gpt2", "gpt2-medium", "gpt2-large")}
     assert {CARD.checkpoints[name].length for name in names} == {1024}
 

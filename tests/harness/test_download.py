@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.benchmarks import get_benchmark, prepare
-from harness.download import cache_folder, fetch_hub, fetch_url, sha256_of
+from harness.download import cache_folder, fetch_hub, fetch_url, lock_file, record, recorded, sha256_of
 from harness.errors import UserError
 
 BODY = b"the whole file\n" * 1000
@@ -187,6 +187,27 @@ def test_a_benchmark_without_network_says_how_to_read_a_copy(monkeypatch: pytest
     )
     with pytest.raises(UserError, match=message):
         prepare(benchmark, tmp_path / "data", samples=5)
+
+
+def test_what_is_recorded_is_found_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TDBENCH_CACHE", str(tmp_path))
+    assert recorded("owner/name") is None
+    record("owner/name", DIGEST)
+    record("owner/name", REVISION, "commit")
+    assert (recorded("owner/name"), recorded("owner/name", "commit")) == (DIGEST, REVISION)
+    assert recorded("owner/other") is None
+    lock = lock_file("owner/name")
+    assert lock.parent == tmp_path / "locks"
+    assert lock.read_text(encoding="utf-8") == f"{DIGEST}  owner/name\n"
+    lock.write_text("")
+    assert recorded("owner/name") is None
+
+
+def test_what_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TDBENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"cannot record the commit of owner/name in .*locks"):
+        record("owner/name", REVISION, "commit")
 
 
 def test_sha256_of(tmp_path: Path) -> None:
