@@ -14,7 +14,7 @@ from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
 from adapters.base import CheckpointError
-from adapters.weights import read_pickle
+from adapters.weights import read_weights, weight_file
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -27,7 +27,8 @@ _REFUSED = (OSError, ValueError, TypeError, KeyError, RuntimeError, StrictDatacl
 def load_causal(folder: Path, kind: Any, dtype: torch.dtype) -> tuple[Any, list[str]]:
     """A network with a folder's weights, on the CPU in eval mode.
 
-    Weights come from model.safetensors (or its shards), else from pytorch_model.bin, of which tensors alone are read.
+    Weights come from model.safetensors (or its shards), else from pytorch_model.bin (or what
+    `tdbench convert` made of it), of which tensors alone are read.
 
     Args:
         folder: in Hugging Face's layout.
@@ -48,14 +49,15 @@ def load_causal(folder: Path, kind: Any, dtype: torch.dtype) -> tuple[Any, list[
         "ignore_mismatched_sizes": True,  # so that they are reported, and refused below in words of ours
     }
     safetensors = any((folder / file).is_file() for file in (WEIGHTS, INDEX))
-    if not safetensors and not (folder / PICKLE).is_file():
+    old = weight_file(folder, PICKLE)
+    if not safetensors and not old.is_file():
         raise CheckpointError(f"checkpoint {folder} has no {WEIGHTS} and no {PICKLE}: fetch it again.")
     try:
         if safetensors:
             network, report = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, **options)
         else:
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            state = read_pickle(folder / PICKLE)
+            state = read_weights(old)
             network, report = kind.from_pretrained(None, config=config, state_dict=state, **options)
     except SafetensorError as error:
         raise CheckpointError(f"{folder} is truncated or holds no safetensors ({error}): fetch it again.") from None

@@ -29,7 +29,7 @@ from adapters.diffuseq.layout import (
     weights_file,
 )
 from adapters.diffuseq.network import DiffuseqNetwork, DiffuseqSize
-from adapters.weights import read_pickle
+from adapters.weights import read_weights
 
 State = dict[str, Tensor]
 MEAN_EMBED = "mean_embed"
@@ -71,7 +71,7 @@ def load_network(
     file = weights_file(path, weights)
     args = read_args(file.parent)
     encoder = read_encoder(file.parent, args.config_name)
-    state = _tensors(read_pickle(file), file)
+    state = _tensors(read_weights(file), file)
     if args.seq_len > encoder.max_position_embeddings:
         raise CheckpointError(
             f"{file.parent / ARGS}: seq_len {args.seq_len} is more than the {encoder.max_position_embeddings} "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Union
 
 from adapters.base import CheckpointError
+from adapters.weights import CONVERTED, original_name, weight_file
 
 #: All settings of the training, as one flat JSON object.
 ARGS = "training_args.json"
@@ -99,18 +100,18 @@ def weights_file(path: Path, name: Optional[str] = None) -> Path:
         return path
     if not path.is_dir():
         raise CheckpointError(f"checkpoint {path} does not exist: give a folder with {WEIGHTS} and {ARGS}.")
-    found = sorted(path.glob(WEIGHTS))
+    found = sorted({original_name(file) for ending in ("", CONVERTED) for file in path.glob(WEIGHTS + ending)})
     if name is not None:
-        if not (path / name).is_file():
-            held = ", ".join(file.name for file in found) or "none"
-            raise CheckpointError(f"{path} has no weights '{name}'; it holds {held}.")
-        return path / name
+        file = weight_file(path, name)
+        if not file.is_file():
+            raise CheckpointError("{} has no weights '{}'; it holds {}.".format(path, name, ", ".join(found) or "none"))
+        return file
     if not found:
-        inside = sorted({file.parent.name for file in path.glob("*/" + WEIGHTS)})
+        inside = sorted({file.parent.name for file in path.glob("*/" + WEIGHTS + "*")})
         held = ", ".join(inside[:3] or sorted(file.name for file in path.iterdir())[:5]) or "nothing"
         hint = "give one of its folders" if inside else "it needs {} and {}".format(WEIGHTS, ARGS)
         raise CheckpointError(f"checkpoint {path} is no DiffuSeq folder: {hint}; found {held}.")
-    return found[-1]
+    return weight_file(path, found[-1])
 
 
 def read_args(folder: Path) -> TrainingArgs:

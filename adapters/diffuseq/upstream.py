@@ -17,9 +17,7 @@ DiffuSeq-v2 is another branch of their repository; its samplers are compared in 
 
 from __future__ import annotations
 
-import inspect
 import json
-import pickle
 from argparse import Namespace
 from dataclasses import asdict
 from functools import partial
@@ -43,6 +41,7 @@ from adapters.diffuseq.recording import record
 from adapters.diffuseq.texts import plain_text, target_room
 from adapters.diffuseq.their_data import CutSources, TheirTokenizer, load_tokens, quiet, stand_ins
 from adapters.upstream import UpstreamModel, import_modules, patched
+from adapters.weights import read_weights
 
 __all__ = ["DiffuseqUpstream", "load", "record"]
 
@@ -278,8 +277,6 @@ def load_engine(
     except REFUSALS as error:
         reason = (str(error).splitlines() or [""])[0]
         raise CheckpointError(f"the authors' code cannot load {folder}: {type(error).__name__}: {reason}") from error
-    except pickle.UnpicklingError:
-        raise CheckpointError(f"{folder} is damaged or holds more than tensors; it is refused.") from None
     return engine(code, network.to(spec.device), tokens, args, spec)
 
 
@@ -292,15 +289,5 @@ def _network(code: Mapping[str, ModuleType], file: Path, args: Mapping[str, Any]
     stand_in = Namespace(from_pretrained=lambda _: chosen)
     with patched(code["diffuseq.transformer_model"], AutoConfig=stand_in):
         network, _ = code["basic_utils"].create_model_and_diffusion(**args)
-    network.load_state_dict(_read_weights(file))
+    network.load_state_dict(read_weights(file))
     return network.eval().requires_grad_(False)
-
-
-def _read_weights(file: Path) -> Any:
-    """The tensors of a file; runs no code of it.
-
-    torch before 1.13, which the authors pin, cannot promise that; such an image is shut off for that reason
-    (containers/diffuseq).
-    """
-    safely = {"weights_only": True} if "weights_only" in inspect.signature(torch.load).parameters else {}
-    return torch.load(str(file), map_location="cpu", **safely)

@@ -15,7 +15,7 @@ from adapters.masked.schedules import D3PM
 from adapters.nanodd.diffusion import absorbing
 from adapters.nanodd.layout import EMA_PREFIX, FILE_NAME, MODEL_CLASS, window_length
 from adapters.nanodd.network import ModelArgs, NanoddNetwork, rotary_frequencies
-from adapters.weights import read_pickle
+from adapters.weights import read_weights, weight_file
 
 NETWORK_PREFIX = "net."
 #: What torch.compile and DistributedDataParallel put before a name when the wrapped module is saved.
@@ -47,7 +47,7 @@ def load_network(
     """Read the EMA weights, as the authors' sample.py and evaluate.py do by default.
 
     Args:
-        path: `ckpt.pt` or the folder that holds it.
+        path: `ckpt.pt` (or what `tdbench convert` made of it) or the folder that holds it.
         device: torch device name.
         dtype: arithmetic of the matrix products: "float32", "bfloat16" (the authors' on a GPU) or "float16".
 
@@ -58,7 +58,7 @@ def load_network(
         CheckpointError: for a file that is missing, empty, damaged, of another model, wrongly shaped, without EMA
             weights, or with more in it than tensors and plain values.
     """
-    file = path / FILE_NAME if path.is_dir() else path
+    file = weight_file(path, FILE_NAME) if path.is_dir() else path
     content = _read(file)
     args = _model_args(file, content)
     state = _ema_state(file, content)
@@ -76,7 +76,7 @@ def _read(file: Path) -> dict[str, Any]:
     """The dictionary in the file; nothing but tensors and plain values is ever built from it."""
     if not file.is_file():
         raise CheckpointError(f"{file} does not exist: give the folder (or file) of a nanoDD checkpoint, {FILE_NAME}.")
-    content = read_pickle(file)
+    content = read_weights(file)
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} is not a nanoDD checkpoint: it holds a {type(content).__name__}, no dictionary.")
     return content

@@ -12,7 +12,6 @@ import contextlib
 import io
 import itertools
 import math
-import pickle
 import types
 import warnings
 from dataclasses import dataclass, replace
@@ -36,6 +35,7 @@ from adapters.nanodd.recording import record
 from adapters.texts import decode_rows
 from adapters.tokenizers import load_tokenizer
 from adapters.upstream import StandIn, UpstreamModel, import_modules, patched
+from adapters.weights import read_weights, weight_file
 
 __all__ = ["NanoddUpstream", "load", "record"]
 
@@ -278,7 +278,7 @@ def load(spec: LoadSpec) -> NanoddUpstream:
     if spec.checkpoint is None:
         raise CheckpointError("nanodd needs a checkpoint: give the folder that holds its {}.".format(FILE_NAME))
     _check_dtype(spec)
-    file = spec.checkpoint / FILE_NAME if spec.checkpoint.is_dir() else spec.checkpoint
+    file = weight_file(spec.checkpoint, FILE_NAME) if spec.checkpoint.is_dir() else spec.checkpoint
     content = _read(file)
     with quiet():
         code = import_modules(spec.upstream, MODULES, MODEL, PACKAGES, stand_ins())
@@ -301,11 +301,7 @@ def _check_dtype(spec: LoadSpec) -> None:
 def _read(file: Path) -> Dict[str, Any]:
     """The checkpoint's dictionary, read as theirs is (tensors and plain values only) but onto the CPU, so that a file
     saved on a GPU can be read without one."""
-    try:
-        content = torch.load(str(file), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError("{} cannot be read as a nanoDD checkpoint: {}".format(file, reason)) from None
+    content = read_weights(file)
     missing = [key for key in ("model_cls", "model_args", "ema") if not isinstance(content, dict) or key not in content]
     if missing:
         raise CheckpointError("{} is not a nanoDD checkpoint: it has no {}.".format(file, ", ".join(missing)))

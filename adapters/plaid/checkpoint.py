@@ -13,7 +13,7 @@ from torch import Tensor
 from adapters.base import CheckpointError
 from adapters.plaid.layout import CONFIG, MODULES, PlaidSize, file_of, row_length, settings, size_of
 from adapters.plaid.network import PlaidNetwork
-from adapters.weights import read_pickle
+from adapters.weights import read_weights
 
 State = dict[str, Tensor]
 
@@ -45,7 +45,7 @@ def load_network(folder: Path, options: Mapping[str, Any], device: str, dtype: t
         _check(file_of(folder, module), getattr(network, module).state_dict(), states[module])
         own = {name: _placed(name, tensor, device, dtype) for name, tensor in states.pop(module).items()}
         getattr(network, module).load_state_dict(own, assign=True)
-    low, high = (float(bound) for bound in network.gamma_bounds.parameters())
+    low, high = (float(bound.detach()) for bound in network.gamma_bounds.parameters())
     if low >= high:
         raise CheckpointError(
             f"{file_of(folder, 'gamma_bounds')}: gamma_0 {low:g} is not below gamma_1 {high:g}: noise must grow with t."
@@ -62,7 +62,7 @@ def _read(folder: Path, module: str) -> State:
     if not file.is_file():
         found = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
         raise CheckpointError(f"checkpoint {folder} has no {file.name}: it needs {_names()}; found {found}.")
-    state = read_pickle(file)
+    state = read_weights(file)
     if not isinstance(state, dict):
         raise CheckpointError(f"{file} holds a {type(state).__name__}, not named tensors: it is no Plaid checkpoint.")
     for name, tensor in state.items():
@@ -109,6 +109,6 @@ def save_checkpoint(folder: Path, state: Mapping[str, Tensor], size: PlaidSize, 
         prefix = f"{module}."
         own = {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}
         stored = {name: tensor.detach().to("cpu", torch.float32, copy=True) for name, tensor in own.items()}
-        torch.save(stored, file_of(folder, module))
+        torch.save(stored, folder / f"{module}.pt")
     config = {"n_heads": size.n_heads, "seq_len": length, **({"tdbench": facts} if facts else {})}
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -17,6 +17,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from adapters.base import CheckpointError
 from adapters.tokenizers import Tokenizer, load_tokenizer, load_tokenizer_file
+from adapters.weights import weight_file
 
 #: The four modules in the order in which the authors make them; each is stored as NAME.pt.
 MODULES = ("noise_schedule", "gamma_bounds", "embedding_matrix", "model")
@@ -52,8 +53,8 @@ class PlaidSize:
 
 
 def file_of(folder: Path, module: str) -> Path:
-    """Where one of `MODULES` is stored."""
-    return folder / (module + ".pt")
+    """Where one of `MODULES` is stored, as published or converted."""
+    return weight_file(folder, module + ".pt")
 
 
 def size_of(path: Path, shapes: Mapping[str, Mapping[str, Tuple[int, ...]]], heads: Optional[int] = None) -> PlaidSize:

@@ -15,7 +15,6 @@ sample.py instead.
 from __future__ import annotations
 
 import math
-import pickle
 import types
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
@@ -42,6 +41,7 @@ from adapters.plaid.stand_ins import stand_ins, their_world
 from adapters.plaid.wishes import Wish, prompt_shares, read_wishes
 from adapters.texts import prompt_rows
 from adapters.upstream import StandIn, UpstreamModel, import_modules, patched, their_locals
+from adapters.weights import read_weights
 
 __all__ = ["PlaidUpstream", "load", "record"]
 
@@ -291,7 +291,7 @@ class PlaidUpstream(UpstreamModel):
         from the i-th part of [0, 1]. That is right in the mean over a batch, not for a row, so each draw sees the rows
         in a new order. One row at a time it is how they score everything but their validation set.
         """
-        np.random.seed(int(torch.randint(2**31, ())))
+        np.random.seed(int(torch.randint(2**27, ())))  # beyond 2**28 torch 2.1 and today's draw differently
         values = torch.empty(len(tokens), draws, dtype=torch.float64)
         for draw in range(draws):
             order = torch.randperm(len(tokens))
@@ -353,11 +353,7 @@ def load(spec: LoadSpec) -> PlaidUpstream:
 
 def _read(file: Path) -> Dict[str, Tensor]:
     """One of their state dicts, onto the CPU; runs no code of the file."""
-    try:
-        state = torch.load(str(file), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError("{} cannot be read as a Plaid checkpoint: {}".format(file, reason)) from None
+    state = read_weights(file)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError("{} holds something else than named tensors: it is no Plaid checkpoint.".format(file))
     return dict(state)

@@ -21,7 +21,7 @@ from adapters.base import CheckpointError
 from adapters.masked.schedules import Geometric, LogLinear, Schedule
 from adapters.radd.layout import CONFIG, NUMPY_NUMBER, OLD_WEIGHTS, RUN_CONFIG, RUN_WEIGHTS, WEIGHTS
 from adapters.radd.network import RaddNetwork, RaddSize
-from adapters.weights import read_pickle, read_safetensors
+from adapters.weights import read_safetensors, read_weights, weight_file
 
 #: Buffers that are computed where a file lacks them.
 COMPUTED = {"rotary_emb.inv_freq"}
@@ -153,14 +153,14 @@ def _read_hub(folder: Path) -> tuple[Config, State]:
         raise CheckpointError(f"{folder / CONFIG} is not JSON ({error}): fetch the checkpoint again.") from None
     if (folder / WEIGHTS).is_file():
         return _mapping(config, folder / CONFIG), read_safetensors(folder / WEIGHTS)
-    if (folder / OLD_WEIGHTS).is_file():
-        state = read_pickle(folder / OLD_WEIGHTS)
-        return _mapping(config, folder / CONFIG), _tensors(state, folder / OLD_WEIGHTS)
+    old = weight_file(folder, OLD_WEIGHTS)
+    if old.is_file():
+        return _mapping(config, folder / CONFIG), _tensors(read_weights(old), old)
     raise CheckpointError(f"checkpoint {folder} has no weights ({WEIGHTS} or {OLD_WEIGHTS}): fetch it again.")
 
 
 def _read_run(path: Path) -> tuple[Config, State]:
-    root, file = (path.parent.parent, path) if path.is_file() else (path, path / RUN_WEIGHTS)
+    root, file = (path.parent.parent, path) if path.is_file() else (path, weight_file(path, str(RUN_WEIGHTS)))
     if not (root / RUN_CONFIG).is_file():
         raise CheckpointError(f"{path} lies in no RADD training run: {root / RUN_CONFIG} is missing.")
     if not file.is_file():
@@ -170,7 +170,7 @@ def _read_run(path: Path) -> tuple[Config, State]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{root / RUN_CONFIG} is not YAML ({reason}).") from None
-    saved = read_pickle(file, NUMPY_NUMBER)
+    saved = read_weights(file, NUMPY_NUMBER)
     if not isinstance(saved, dict) or not isinstance(saved.get("ema"), dict) or "model" not in saved:
         raise CheckpointError(f"{file} is no RADD training checkpoint: it needs the keys 'model' and 'ema'.")
     return _mapping(config, root / RUN_CONFIG), _averaged(_tensors(saved["model"], file), saved["ema"], file)

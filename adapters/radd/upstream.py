@@ -4,8 +4,8 @@ What is replaced, for a while and inside their modules only:
 
 - sampling.torch, where `sampler_dtype` is float32: their sampler asks for a float16 buffer whatever the network
   computes in (sampling.py, direct_sample); the stand-in's float16 is float32.
-- load_model.torch, for a training run: its optimizer holds a numpy number, which torch >= 2.6 refuses to load; the
-  stand-in allows that number and still runs nothing.
+- load_model.torch, for a training run: the stand-in's `load` reads original and converted files and runs nothing in
+  them. Its optimizer holds a numpy number, which torch 2.1 of their image can only read once it is converted.
 - the network, given to their samplers and losses wrapped: counted, and with outputs in `sampler_dtype`. On a GPU their
   autocast gives float16; on a CPU it does nothing, and their float16 buffer then refuses the float32 outputs.
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import pickle
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +30,7 @@ from adapters.radd.layout import CONFIG, NUMPY_NUMBER, OLD_WEIGHTS, RUN_CONFIG, 
 from adapters.radd.recording import record
 from adapters.tokenizers import load_tokenizer
 from adapters.upstream import StandIn, UpstreamModel, import_modules, patched, their_locals
+from adapters.weights import read_safetensors, read_weights, weight_file
 
 __all__ = ["RaddUpstream", "load", "record"]
 
@@ -63,6 +63,20 @@ def quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*CUDA autocast.*")
         warnings.filterwarnings("ignore", message=".*invalid escape sequence.*")  # in a text of noise_lib.py
         yield
+
+
+@contextlib.contextmanager
+def half_known() -> Iterator[None]:
+    """Old torch has some of float16, their samplers' own arithmetic, on CUDA alone (2.1: softmax)."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "not implemented for 'Half'" not in str(error):
+            raise
+        raise AdapterError(
+            f"torch {torch.__version__} does not have all of float16 on the CPU ({error}): "
+            "give options={sampler_dtype: float32}."
+        ) from None
 
 
 class SeenNetwork:
@@ -146,8 +160,12 @@ class RaddUpstream(UpstreamModel):
     def sample(self, tokens: Tensor, steps: int, scheduler: str, options: Mapping[str, Any], seed: int) -> Tensor:
         chosen = checked(options, self.mask_id + 1)
         torch.manual_seed(seed)
-        if scheduler == "radd_ordered":
-            return self._ordered(tokens, steps, chosen)
+        with half_known():
+            if scheduler == "radd_ordered":
+                return self._ordered(tokens, steps, chosen)
+            return self._diffused(tokens, steps, chosen)
+
+    def _diffused(self, tokens: Tensor, steps: int, chosen: Mapping[str, Any]) -> Tensor:
         dtype = DTYPES[chosen["sampler_dtype"]]
         given = tokens != self.mask_id
         sampling = self.code["sampling"]
@@ -256,50 +274,30 @@ def _load_network(code: Mapping[str, ModuleType], path: Path, device: torch.devi
     loader = code["load_model"]
     try:
         if (path / RUN_CONFIG).is_file():
-            with patched(loader, torch=StandIn(torch, load=_load_numbers)):
+            with patched(loader, torch=StandIn(torch, load=_load_run)):
                 return loader.load_model_local(str(path), device)
         if (path / CONFIG).is_file() and (path / WEIGHTS).is_file():
-            stored = _stored_names(path / WEIGHTS)
+            stored = set(read_safetensors(path / WEIGHTS))
             network, noise = loader.load_model_hf(str(path), device)
             _check_names(network, stored, path)
             return network, noise
-        if (path / CONFIG).is_file() and (path / OLD_WEIGHTS).is_file():
+        old = weight_file(path, OLD_WEIGHTS)
+        if (path / CONFIG).is_file() and old.is_file():
             network = code["model"].RADD(json.loads((path / CONFIG).read_text(encoding="utf-8"))).to(device)
-            network.load_state_dict(_load_numbers(path / OLD_WEIGHTS, map_location=device))
+            network.load_state_dict(read_weights(old))
             return network, code["noise_lib"].get_noise(network.config).to(device)
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise CheckpointError(f"the authors' loader refuses {path}: {type(error).__name__}: {reason}") from error
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"{path} is damaged or holds more than tensors and plain values; it is refused."
-        ) from None
     raise CheckpointError(
         f"checkpoint {path} is none that the authors' loader reads: it needs {CONFIG} and {WEIGHTS} (Hub), or "
         f"{RUN_CONFIG} and {RUN_WEIGHTS} (training run; a single snapshot is read by the native engine only)."
     )
 
 
-def _load_numbers(file: Any, map_location: Any = None) -> Any:
-    """`torch.load` of tensors, plain values and numpy numbers; runs no code of the file.
-
-    torch before 2.5 can allow nothing beyond tensors; such an image reads their own training runs as they do,
-    unpickled, and is shut off for that reason (containers/radd).
-    """
-    if not hasattr(torch.serialization, "safe_globals"):
-        return torch.load(file, map_location=map_location)
-    with torch.serialization.safe_globals(NUMPY_NUMBER):
-        return torch.load(file, map_location=map_location, weights_only=True)
-
-
-def _stored_names(file: Path) -> Set[str]:
-    from safetensors import SafetensorError, safe_open  # their loader's package, so checked for by now
-
-    try:
-        with safe_open(str(file), framework="pt") as content:
-            return set(content.keys())
-    except SafetensorError as error:
-        raise CheckpointError(f"{file} is truncated or no safetensors file ({error}): get it again.") from None
+def _load_run(file: Any, map_location: Any = None) -> Any:
+    """Stands for `torch.load` of a training run's file; what is on the CPU, their code copies to the device."""
+    return read_weights(weight_file(Path(file).parent, Path(file).name), NUMPY_NUMBER)
 
 
 def _check_names(network: Any, stored: Set[str], path: Path) -> None:

@@ -173,7 +173,7 @@ def test_bad_checkpoints(tmp_path: Path, checkout: Path) -> None:
     (damaged / "training_args.json").write_text(json.dumps(arguments), encoding="utf-8")
     second = write(tmp_path / "second", SECOND["v2"])
     for path, says in (
-        (cut, "cannot load"),
+        (cut, "truncated"),
         (foreign, "cannot load .*foreign"),
         (harmful, "more than tensors"),
         (other, "no-such-config"),

@@ -119,7 +119,7 @@ def test_bad_options(options: dict[str, Any], says: str) -> None:
         (LoadSpec(None, upstream=Path("y")), "needs a checkpoint"),
         (LoadSpec(Path("x"), upstream=Path("y"), dtype="bfloat16"), "float32 on cpu, got dtype bfloat16"),
         (LoadSpec(Path("x"), upstream=Path("y"), device="cuda:1"), "bfloat16 on cuda:1, got dtype float32"),
-        (LoadSpec(Path("x"), upstream=Path("y")), "x/noise_schedule.pt cannot be read.*No such file"),
+        (LoadSpec(Path("x"), upstream=Path("y")), "x/noise_schedule.pt is missing"),
     ],
 )
 def test_bad_load_specs(spec: LoadSpec, says: str) -> None:
@@ -334,10 +334,10 @@ def test_bad_checkpoints(tmp_path: Path, checkout: Path) -> None:
     (folders["missing"] / "embedding_matrix.pt").unlink()
     (folders["length"] / "config.json").unlink()
     for name, says in (
-        ("cut", "model.pt cannot be read as a Plaid checkpoint"),
+        ("cut", "model.pt is truncated"),
         ("list", "gamma_bounds.pt holds something else than named tensors"),
         ("names", "the authors' code does not take .*attn_out"),
-        ("missing", "embedding_matrix.pt cannot be read"),
+        ("missing", "embedding_matrix.pt is missing"),
         ("length", "do not say how long the training rows were"),
     ):
         with pytest.raises(CheckpointError, match=says) as error:

@@ -17,7 +17,17 @@ from adapters.cards import get_card
 from adapters.parity import compare
 from adapters.radd import adapter
 from adapters.radd.parity import cases, replay
-from adapters.radd.upstream import LOSSES, PACKAGES, SCHEDULERS, TASKS, RaddUpstream, checked, load, record
+from adapters.radd.upstream import (
+    LOSSES,
+    PACKAGES,
+    SCHEDULERS,
+    TASKS,
+    RaddUpstream,
+    checked,
+    half_known,
+    load,
+    record,
+)
 from tests.checkouts import checkout_of
 from tests.goldens.radd_checkpoints import LENGTH, SIZE, WRITERS, write_hub, write_run
 
@@ -168,7 +178,7 @@ def test_bad_checkpoints(tmp_path: Path, checkout: Path) -> None:
         (cut, "truncated"),
         (foreign, "1 RADD tensors missing, 1 unknown"),
         (config, "loader refuses"),
-        (run, "refuse"),
+        (run, "truncated"),
         (tmp_path / "empty", "none that the authors' loader reads"),
     ):
         with pytest.raises(CheckpointError, match=says) as error:
@@ -179,3 +189,10 @@ def test_bad_checkpoints(tmp_path: Path, checkout: Path) -> None:
 def test_another_tokenizer_is_refused(folder: Path, checkout: Path) -> None:
     with pytest.raises(AdapterError, match=f"27 ids but the network was trained on {SIZE.tokens}"):
         load(LoadSpec(folder, upstream=checkout, tokenizer="text8"))
+
+
+def test_float16_that_old_torch_lacks_is_named() -> None:
+    with pytest.raises(AdapterError, match=r"not have all of float16 on the CPU.*sampler_dtype: float32"), half_known():
+        raise RuntimeError("\"softmax_lastdim_kernel_impl\" not implemented for 'Half'")
+    with pytest.raises(RuntimeError, match="something else"), half_known():
+        raise RuntimeError("something else")
