@@ -6,10 +6,10 @@ import importlib.metadata
 import importlib.util
 import platform
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -17,7 +17,13 @@ from adapters.cards import Card, all_cards
 from harness.config import BenchConfig
 from harness.errors import UserError
 from harness.fetch import missing_packages, pip_line
+from harness.runtimes.engine import EngineError, connect, gpu_driver, info, limit_problem, security_options
+from harness.runtimes.leftovers import clean, leftovers
+from harness.store import Record
 from harness.upstream import SHORT, find_checkout
+
+if TYPE_CHECKING:
+    import docker
 
 #: Free space below which published checkpoints and their results may not fit, bytes.
 COMFORTABLE_DISK = 20 << 30
@@ -39,11 +45,14 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at Python, torch, GPU, Docker, memory, disk, optional packages and the authors' code; changes nothing."""
+    """Look at Python, torch, GPU, Docker, memory, disk, optional packages and the authors' code.
+
+    It changes nothing but one thing: containers of ours are removed whose harness was killed.
+    """
     return [
         _python(),
         *_torch(),
-        _docker(),
+        *_docker(),
         _memory(),
         _disk(),
         _package("mauve", "mauve-text", "the MAUVE metric"),
@@ -73,16 +82,45 @@ def _torch() -> list[Finding]:
     ]
 
 
-def _docker() -> Finding:
-    program = shutil.which("docker")
-    if program is None:
-        return Finding("Docker", None, "not installed; only the docker runtime needs it")
-    answer = subprocess.run(
-        [program, "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, check=False
-    )
-    if answer.returncode:
-        return Finding("Docker", None, "installed, but the engine does not answer; only the docker runtime needs it")
-    return Finding("Docker", True, f"engine {answer.stdout.strip()}")
+def _docker() -> list[Finding]:
+    try:
+        client = connect()
+    except UserError as error:
+        return [Finding("Docker", None, f"{str(error).rstrip('.')}; only runtime=docker needs it")]
+    try:
+        return [_engine(info(client)), *_leftovers(client)]
+    except EngineError as error:
+        return [Finding("Docker", None, str(error))]
+    finally:
+        client.close()
+
+
+def _engine(facts: Record) -> Finding:
+    """The engine, and what it lacks for containers of ours.
+
+    Args:
+        facts: what it says of itself.
+    """
+    options = security_options(facts)
+    kind = "rootless " if "rootless" in options else ""
+    text = f"{kind}engine {facts.get('ServerVersion')}, {facts.get('Driver')} storage"
+    lacking = [limit_problem(facts)]
+    lacking += [None if facts.get("SwapLimit") else "it cannot limit swap, so a worker may swap before it is ended"]
+    lacking += [None if "seccomp" in options else "it filters no system calls (seccomp is off)"]
+    lacking += [None if gpu_driver(facts) else "it has no NVIDIA runtime, so containers run on the CPU"]
+    remarks = [remark.rstrip(".") for remark in lacking if remark]
+    return Finding("Docker", None if remarks else True, "; ".join([text, *remarks]))
+
+
+def _leftovers(client: docker.DockerClient) -> list[Finding]:
+    """Containers whose harness is gone: those of ours are removed, those of others only named."""
+    others = [
+        f"{left.name} ({left.kind} of {left.folder}) is of {left.owner}; if nobody waits: docker rm -f {left.name}"
+        for left in leftovers(client)
+        if not left.ours
+    ]
+    cleaned = [Finding("Container", True, line) for line in clean(client)]
+    return [*cleaned, *(Finding("Container", None, line) for line in others)]
 
 
 def _memory() -> Finding:

@@ -104,6 +104,7 @@ class Worker:
             "load_seconds": seconds,
             "parameters": self.model.parameter_count,
             "memory_kind": self.memory.kind,
+            "runtime": self.job.get("runtime"),
             "environment": environment(self.device),
         }
         append_line(self.folder / "sessions.jsonl", record)

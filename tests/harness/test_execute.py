@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,20 +17,23 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from harness.execute import Settings, execute
+from harness.errors import UserError
+from harness.execute import LONGEST_MESSAGE, Settings, execute
 from harness.progress import Progress
-from harness.worker.jsonl import read_lines
+from harness.runtimes.base import Ending
+from harness.worker.jsonl import append_line, read_lines
 from harness.worker.run import batch_seed, failure_reason
 from tests.harness.conftest import make_job, make_point
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(store, points, time_limit=None, **job):
+def run(store, points, time_limit=None, runtime=None, **job):
     plan = SimpleNamespace(jobs=[make_job(points, **job)], benchmark=SimpleNamespace(name="toy"))
     store.write_plan({"points": points, "config": {}, "command": "test"})
     shown = io.StringIO()
-    outcome = execute(store, plan, Settings(1, 1, time_limit), Progress(shown))
+    runtime_for = (lambda job: runtime) if runtime else None
+    outcome = execute(store, plan, Settings(1, 1, time_limit), Progress(shown), runtime_for)
     return outcome, shown.getvalue()
 
 
@@ -53,6 +57,7 @@ def test_a_point_is_cut_in_batches_measured_and_stored(store):
     assert session["parameters"] == 7
     assert session["environment"]["threads"] == 1
     assert session["checkpoint_sha256"] == "0" * 64
+    assert session["runtime"] == {"name": "local"}
     assert "shaky fine steps=3" in shown
 
 
@@ -103,9 +108,9 @@ def test_nothing_finished_is_computed_twice(store):
 
 def test_time_limit(store):
     began = time.monotonic()
-    outcome, _ = run(store, [make_point("slow"), make_point("fine")], time_limit=4.0)
+    outcome, _ = run(store, [make_point("slow"), make_point("fine")], time_limit=10.0)
     assert outcome.failed[0]["reason"] == "time_limit"
-    assert "4 s" in outcome.failed[0]["message"]
+    assert outcome.failed[0]["message"] == "stopped after 10 s"
     assert store.rows()[make_point("fine")["fingerprint"]]["status"] == "done"
     assert time.monotonic() - began < 50
 
@@ -207,6 +212,218 @@ def _wait_until_quiet(path: Path) -> None:
     while size != path.stat().st_size:
         size = path.stat().st_size
         time.sleep(1.0)
+
+
+# --- with a runtime that is only played ------------------------------------------------------------------------------
+
+
+class Played:
+    """A runtime whose workers do what a script says: events, None for a pause, then how the worker ends."""
+
+    facts = {"name": "played"}  # noqa: RUF012
+
+    def __init__(self, *scripts, pause=0.02):
+        self.scripts = list(scripts)
+        self.pause = pause
+        self.claimed = []
+        self.stopped = 0
+        self.skipped = []
+
+    def inside(self, load):
+        return {**load, "device": "inside"}
+
+    def claim(self, folder):
+        self.claimed.append(folder.name)
+
+    def start(self, folder, skip):
+        self.folder = folder
+        self.skipped.append(list(skip))
+        self.script, self.ending = self.scripts.pop(0)
+        if isinstance(self.ending, UserError):
+            raise self.ending
+        return self
+
+    def events(self):
+        for event in self.script:
+            if event is None:
+                time.sleep(self.pause)
+            if event and event["event"] == "row":
+                append_line(self.folder / "points.jsonl", event["row"])
+            yield event
+
+    def wait(self):
+        return self.ending
+
+    def stop(self):
+        self.stopped += 1
+
+
+def at(point):
+    return {"event": "point", "point": point["fingerprint"]}
+
+
+def done(point):
+    row = {"point": point["fingerprint"], "status": "done", "reason": None, "message": None}
+    return {"event": "row", "row": row}
+
+
+def test_a_job_is_told_of_its_runtime(store):
+    point = make_point()
+    played = Played(([at(point), done(point)], Ending(0)))
+    outcome, _ = run(store, [point], runtime=played)
+    assert not outcome.failed
+    job = json.loads((store.job_folder("shaky-1") / "job.json").read_text())
+    assert job["runtime"] == {"name": "played"}
+    assert job["load"]["device"] == "inside"
+    assert (played.claimed, played.stopped) == (["shaky-1"], 1)
+
+
+@pytest.mark.parametrize(
+    ("ending", "reason", "message"),
+    [
+        (Ending(-9, out_of_memory="4 GiB were not enough"), "out_of_memory", "4 GiB were not enough"),
+        (Ending(1, problem="the engine died"), "exception", "the engine died"),
+        (Ending(0, problem="the engine died"), "exception", "the engine died"),
+        (Ending(-11), "killed", "the worker was ended by SIGSEGV"),
+        (Ending(200), "exception", "the worker ended with status 200: it printed nothing"),
+    ],
+)
+def test_how_a_worker_ended_is_in_the_row_of_its_point(store, ending, reason, message):
+    points = [make_point(), make_point(steps=4)]
+    played = Played(([at(points[0])], ending), ([at(points[1]), done(points[1])], Ending(0)))
+    (store.job_folder("shaky-1")).mkdir(parents=True)
+    (store.job_folder("shaky-1") / "worker.log").touch()
+    outcome, _ = run(store, points, runtime=played)
+    assert [(row["reason"], row["message"]) for row in outcome.failed] == [(reason, message)]
+    assert store.rows()[points[1]["fingerprint"]]["status"] == "done"
+    assert played.skipped == [[], [points[0]["fingerprint"]]]
+
+
+def test_a_runtime_that_cannot_start_fails_the_points_of_its_job_in_one_sentence(store):
+    points = [make_point(), make_point(steps=4)]
+    outcome, _ = run(store, points, runtime=Played(([], UserError("no such image: build it."))))
+    assert {(row["reason"], row["message"]) for row in store.rows().values()} == {
+        ("bad_request", "no such image: build it.")
+    }
+    assert len(outcome.failed) == 2
+
+
+def test_the_time_limit_holds_for_loading(store):
+    points = [make_point(), make_point(steps=4)]
+    played = Played(([None] * 1000, Ending(0)))
+    outcome, _ = run(store, points, time_limit=0.1, runtime=played)
+    assert {(row["reason"], row["message"]) for row in outcome.failed} == {
+        ("time_limit", "loading: stopped after 0.1 s")
+    }
+    assert len(outcome.failed) == 2
+    assert played.stopped == 1
+
+
+def test_loading_does_not_count_for_the_first_point(store):
+    points = [make_point(), make_point(steps=4)]
+    pauses = [None] * 4
+    script = [*pauses, at(points[0]), *pauses, done(points[0]), at(points[1]), *pauses, done(points[1]), *pauses]
+    outcome, _ = run(store, points, time_limit=0.15, runtime=Played((script, Ending(0))))
+    assert not outcome.failed
+
+
+def test_a_worker_that_hangs_after_its_points_is_stopped_and_fails_none(store):
+    points = [make_point(), make_point(steps=4)]
+    first = [at(points[0]), done(points[0]), *[None] * 1000]
+    played = Played((first, Ending(0)), ([at(points[1]), done(points[1])], Ending(0)))
+    outcome, _ = run(store, points, time_limit=0.1, runtime=played)
+    assert not outcome.failed
+    assert {row["status"] for row in store.rows().values()} == {"done"}
+
+
+def test_a_worker_that_dies_between_points_does_not_take_finished_ones_along(store):
+    points = [make_point(), make_point(steps=4), make_point(steps=5)]
+    first = [at(points[0]), done(points[0])]
+    outcome, _ = run(store, points, runtime=Played((first, Ending(-9)), ([], Ending(-9))))
+    rows = store.rows()
+    assert rows[points[0]["fingerprint"]]["status"] == "done"
+    assert [rows[point["fingerprint"]]["status"] for point in points[1:]] == ["failed", "failed"]
+    assert len(outcome.failed) == 2
+
+
+def test_events_of_points_that_are_not_of_the_job_are_passed_over(store):
+    point = make_point()
+    odd = [at({"fingerprint": "unknown"}), {"event": "batch", "point": "unknown"}, {"event": "loaded", "seconds": 1}]
+    outcome, _ = run(store, [point], runtime=Played(([*odd, at(point), *odd, done(point)], Ending(0))))
+    assert not outcome.failed
+
+
+def test_a_worker_that_says_again_and_again_that_it_begins_is_stopped(store):
+    point = make_point()
+    outcome, _ = run(store, [point], time_limit=0.1, runtime=Played(([at(point), None] * 1000, Ending(0))))
+    assert [row["reason"] for row in outcome.failed] == ["time_limit"]
+
+
+def test_a_worker_that_ends_as_if_all_were_done_has_failed(store):
+    """Their code may call exit()."""
+    points = [make_point(), make_point(steps=4)]
+    (store.job_folder("shaky-1")).mkdir(parents=True)
+    (store.job_folder("shaky-1") / "worker.log").write_text("good bye\n")
+    outcome, _ = run(store, points, runtime=Played(([at(points[0])], Ending(0)), ([], Ending(0))))
+    assert len(outcome.failed) == 2
+    assert outcome.failed[0]["message"] == "the worker ended with status 0: good bye"
+
+
+def test_a_long_last_line_of_a_log_does_not_fill_the_row(store):
+    (store.job_folder("shaky-1")).mkdir(parents=True)
+    (store.job_folder("shaky-1") / "worker.log").write_text("x" * 10 * LONGEST_MESSAGE)
+    outcome, _ = run(store, [make_point()], runtime=Played(([], Ending(1))))
+    assert len(outcome.failed[0]["message"]) < 2 * LONGEST_MESSAGE
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_being_asked_to_end_stops_the_worker(store, number):
+    point = make_point()
+    played = Played(([at(point), *[None] * 1000], Ending(0)))
+    threading.Timer(0.3, os.kill, [os.getpid(), number]).start()
+    with pytest.raises(KeyboardInterrupt):
+        run(store, [point], runtime=played)
+    assert played.stopped == 1
+    assert store.rows() == {}
+    assert signal.getsignal(number) is signal.SIG_DFL, "afterwards everything is as it was"
+
+
+def test_an_ignored_signal_stays_ignored(store):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        point = make_point()
+        played = Played(([at(point), *[None] * 20, done(point)], Ending(0)))
+        threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGHUP]).start()
+        outcome, _ = run(store, [point], runtime=played)
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    assert not outcome.failed
+
+
+# --- the local runtime -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def loud(monkeypatch):
+    usual = make_job
+    monkeypatch.setitem(globals(), "make_job", lambda *a, **k: replace(usual(*a, **k), adapter="tests.runtimes.loud"))
+
+
+@pytest.mark.usefixtures("loud")
+def test_what_is_printed_past_python_is_no_event(store):
+    point = make_point("chatty")
+    outcome, _ = run(store, [point])
+    assert not outcome.failed
+    log = (store.job_folder("shaky-1") / "worker.log").read_text()
+    assert "straight to file descriptor 1\n{half a line\n[]\n" in log
+
+
+@pytest.mark.usefixtures("loud")
+def test_a_worker_that_closes_its_output_is_still_stopped_at_the_limit(store):
+    began = time.monotonic()
+    outcome, _ = run(store, [make_point("silent")], time_limit=4.0)
+    assert [row["reason"] for row in outcome.failed] == ["time_limit"]
+    assert time.monotonic() - began < 30
 
 
 def test_failure_reasons_of_allocators():
