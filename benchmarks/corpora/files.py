@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.base import SourceRequest
 from benchmarks.corpora.settings import Corpus, Remote, Split, read_corpus
-from harness.download import fetch_hub, fetch_url, sha256_of
+from harness.download import fetch_drive, fetch_hub, fetch_url, sha256_of
 from harness.errors import UserError
 
 ARCHIVES = (".zip", ".tar.gz", ".tgz")
@@ -107,6 +107,8 @@ def fetch(remote: Remote, names: Iterable[str]) -> Found:
     try:
         if remote.url:
             path, digest = fetch_url(remote.url, remote.sha256)
+        elif remote.drive:
+            path, digest = fetch_drive(remote.drive, remote.path, remote.sha256)
         else:
             path, digest = fetch_hub(remote.hub, remote.revision, remote.path, remote.sha256)
     except UserError as error:

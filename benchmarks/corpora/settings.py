@@ -28,7 +28,8 @@ class Remote:
         url: where it is; or
         hub: the dataset on the Hub, with
         revision: its commit, and
-        path: of the file inside it.
+        path: of the file inside it; or
+        drive: id of a public folder on Google Drive, with `path`.
     """
 
     sha256: str | None
@@ -36,10 +37,13 @@ class Remote:
     hub: str = ""
     revision: str = ""
     path: str = ""
+    drive: str = ""
 
     @property
     def where(self) -> str:
         """The source in words."""
+        if self.drive:
+            return f"Google Drive folder {self.drive}, {self.path}"
         return self.url or f"{self.hub}@{self.revision[:12]}/{self.path}"
 
 
@@ -121,8 +125,9 @@ def read_remotes(files: Iterable[Any], where: str) -> tuple[Remote, ...]:
     """The files of a source; raises `UserError` for one without an address."""
     remotes = tuple(build_settings(Remote, file, where) for file in files)
     for remote in remotes:
-        if not remote.url and not (remote.hub and remote.revision and remote.path):
-            raise UserError(f"{where}: a file needs 'url', or 'hub', 'revision' and 'path'.")
+        whole = remote.url or (remote.path and (remote.drive or (remote.hub and remote.revision)))
+        if not whole:
+            raise UserError(f"{where}: a file needs 'url', or 'hub', 'revision' and 'path', or 'drive' and 'path'.")
     return remotes
 
 

@@ -84,9 +84,8 @@ def files_of(corpus: PairCorpus, path: Path | None, evaluated: str) -> dict[str,
             found[name] = files
     if evaluated not in found:
         wanted = _wanted(corpus.splits[evaluated])
-        if path is None:
-            raise UserError(f"{corpus.by_hand} Then give benchmark.path=FOLDER (with {wanted}).")
-        raise UserError(f"benchmark.path={path} has no file for the split '{evaluated}': looked for {wanted}.")
+        given = f"benchmark.path={path}" if path else "the benchmark's source"
+        raise UserError(f"{given} has no file for the split '{evaluated}': looked for {wanted}.")
     return found
 
 

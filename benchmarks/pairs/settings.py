@@ -19,7 +19,7 @@ class PairSplit:
         sides: names of two line-aligned files that it may hold instead: sources, targets.
         members: patterns of line-aligned files, in an archive or unpacked from it, that are read one pair behind the
             other: sources, targets, sources, targets, ...
-        files: the source's own archive; empty where the files must be placed by hand.
+        files: the source's own: an archive, or a file of JSON lines; empty where a split has none.
     """
 
     names: tuple[str, ...]
@@ -35,7 +35,6 @@ class PairCorpus:
     Attributes:
         languages: of source and target.
         form: how source and target are written in the files that the field uses, in words.
-        by_hand: where a person gets the files of splits that name none, and what to do with them; "" for none.
         splits: by name: "train", "validation", "test".
         remarks: what the reader of a report must know of this corpus.
     """
@@ -43,7 +42,6 @@ class PairCorpus:
     languages: tuple[str, str]
     form: str
     splits: Mapping[str, PairSplit]
-    by_hand: str = ""
     remarks: tuple[str, ...] = ()
 
 

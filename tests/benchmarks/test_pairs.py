@@ -8,8 +8,9 @@ import json
 import os
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,16 +80,63 @@ def test_every_benchmark_is_whole(benchmark: Any) -> None:
     assert not benchmark.references  # no likelihood
     assert set(corpus.splits) == {"train", "validation", "test"}
     assert benchmark.options["split"] in corpus.splits
-    assert corpus.splits["test"].files or "https://drive.google.com/drive/folders/" in corpus.by_hand
+    assert corpus.splits["test"].files
     for split in corpus.splits.values():
         assert all(not remote.url or remote.url.startswith("https://") for remote in split.files)
 
 
+class DriveFolder:
+    """A public folder on Google Drive with these files."""
+
+    def __init__(self, **files: str) -> None:
+        self.files = {name.replace("_", "."): text for name, text in files.items()}
+        self.downloads: list[str] = []
+
+    def items(self, source: Any) -> list[Any]:
+        return [SimpleNamespace(target=name, remote=DriveEntry(self, name)) for name in self.files]
+
+
+@dataclass
+class DriveEntry:
+    folder: DriveFolder
+    name: str
+
+    def download(self, target: Path) -> None:
+        self.folder.downloads.append(self.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(self.folder.files[self.name])
+
+
+@pytest.fixture
+def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DriveFolder:
+    line = json.dumps({"src": "how are you ?", "trg": "how is it going ?"}) + "\n"
+    folder = DriveFolder(train_jsonl=line * 3, valid_jsonl=line, test_jsonl=line * 2)
+    monkeypatch.setenv("TDBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("harness.weights.drive.drive_items", folder.items)
+    return folder
+
+
+def test_files_on_google_drive_are_fetched_once(drive: DriveFolder) -> None:
+    made = ask("qqp", None)
+    assert [pair.source for pair in made.pairs] == ["how are you ?"] * 2
+    assert len(made.train_pairs) == 3
+    ask("qqp", None)
+    assert sorted(drive.downloads) == ["test.jsonl", "train.jsonl", "valid.jsonl"]
+
+
+def test_a_file_that_changed_in_the_cache_is_refused(drive: DriveFolder, tmp_path: Path) -> None:
+    ask("qqp", None)
+    (file,) = (tmp_path / "cache/downloads").glob("*-test.jsonl")
+    file.write_text("{}")
+    with pytest.raises(UserError, match=r"recorded when it first came.*remove it and try again"):
+        ask("qqp", None)
+
+
 @pytest.mark.parametrize("name", ["qqp", "wiki_auto", "quasar_t", "commonsense_dialogue"])
-def test_what_cannot_be_fetched_says_where_it_is(name: str) -> None:
-    with pytest.raises(UserError, match=rf"{name} is in a Google Drive folder .*https://.*benchmark.path=FOLDER") as e:
+def test_what_the_folder_lacks_is_one_line(name: str, drive: DriveFolder) -> None:
+    del drive.files["test.jsonl"]
+    with pytest.raises(UserError, match=r"Google Drive folder \S+ has no test.jsonl, only .*benchmark.path=FILE") as e:
         ask(name, None)
-    assert "test.jsonl" in str(e.value)
     assert "\n" not in str(e.value)
 
 
