@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+COMMA := ,
+
 # The authors' code: UPSTREAM=DIR is a folder that holds checkouts of all models, UPSTREAM_PATH=DIR the checkout of one.
 UPSTREAM_SETTINGS := $(if $(UPSTREAM),'upstream.folder=$(UPSTREAM)') $(if $(UPSTREAM_PATH),'upstream.path=$(UPSTREAM_PATH)')
 
@@ -13,20 +15,25 @@ SETTINGS := $(if $(MODEL),'model=$(MODEL)') $(if $(STEPS),'steps=$(STEPS)') $(if
   $(if $(SAMPLES),'samples=$(SAMPLES)') $(if $(SEEDS),'seeds=$(SEEDS)') $(if $(CHECKPOINT),'checkpoint=$(CHECKPOINT)') \
   $(if $(DEVICE),'device=$(DEVICE)') $(if $(TASK),'task=$(TASK)') $(if $(LENGTH),'length=$(LENGTH)') \
   $(if $(BATCH),'batch_size=$(BATCH)') $(if $(METRICS),'metrics=$(METRICS)') $(if $(JUDGE),'judge=$(JUDGE)') \
+  $(if $(RUNTIME),'runtime=$(RUNTIME)') $(if $(IMAGE),'image=$(IMAGE)') $(if $(MEMORY),'memory=$(MEMORY)') \
   $(if $(RUN),'run=$(RUN)') $(if $(ENGINE),'engine=$(ENGINE)') $(if $(BENCHMARK_PATH),'benchmark.path=$(BENCHMARK_PATH)') \
   $(UPSTREAM_SETTINGS) $(OVERRIDES)
 
 # What also runs inside old images.
-OLD_PYTHON := adapters/__init__.py $(addprefix adapters/,base.py texts.py tokenizers.py upstream.py parity.py */upstream.py */recording.py */layout.py */mains.py */stand_ins.py */wishes.py) \
+OLD_PYTHON := adapters/__init__.py $(addprefix adapters/,base.py nested.py texts.py tokenizers.py upstream.py weights.py parity.py */upstream.py */recording.py */layout.py */mains.py */stand_ins.py */wishes.py diffuseq/texts.py diffuseq/their_data.py) \
   harness/__init__.py harness/worker
 
 # Settings of `make parity`; RECORD=1 writes the goldens too.
 PARITY_SETTINGS := $(if $(CHECKPOINT),'checkpoint=$(CHECKPOINT)') $(if $(DEVICE),'device=$(DEVICE)') \
   $(UPSTREAM_SETTINGS) $(OVERRIDES) $(if $(RECORD),--record)
 
-.PHONY: bench parity test lint format perf smoke setup clean
+.PHONY: bench images parity test lint format perf smoke setup clean
 bench: $(READY)
-	@$(BIN)/tdbench bench $(strip $(SETTINGS))
+	@$(BIN)/tdbench bench $(strip $(SETTINGS)) $(if $(DRY_RUN),--dry-run)
+
+# All images, or those of NAMES=native,radd; on another base than the Dockerfile's: BASE=IMAGE; VARIANT=cpu or cuda.
+images: $(READY)
+	@$(BIN)/tdbench images $(subst $(COMMA), ,$(NAMES)) $(if $(BASE),--base '$(BASE)') $(if $(VARIANT),--variant '$(VARIANT)') $(if $(DRY_RUN),--dry-run)
 
 parity: $(READY)
 	@$(if $(MODEL),,echo 'Which model? make parity MODEL=radd'; exit 2;) $(BIN)/tdbench parity $(MODEL) $(strip $(PARITY_SETTINGS))

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from adapters.cards import Card, CheckpointCard
+from benchmarks.base import TOKENIZER_FILE
+from harness.download import sha256_of
 from harness.errors import UserError, unknown
+from harness.weights import MANIFEST, Download, wanted
+from harness.weights.place import Manifest
 
 #: Files beside weights which cannot change a result.
-NOT_WEIGHTS = {"training.json", "loss.csv", "loss.svg", "README.md", ".gitattributes"}
+NOT_WEIGHTS = {"training.json", "loss.csv", "loss.svg", "README.md", ".gitattributes", MANIFEST}
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,14 @@ class ResolvedCheckpoint:
     Attributes:
         name: as the user named it.
         kind: "tiny", "published", "local" (a folder of the user's) or "none" (controls).
-        path: folder or file; None for controls.
+        path: folder or file; None for controls. Published weights may still have to be fetched into it.
         tokenizer: see `adapters.base.LoadSpec`.
         length: default tokens per sequence, None where nothing says.
         max_steps: largest step count of its schedule, None where unlimited or unknown.
         usual_steps: step count of a sampler that always makes the same, where the user names none; a folder of the
             user's may hold a model of another count, which only its weights tell.
-        digest: sha256 over the files, "" for controls.
+        digest: sha256 over the files, "" for controls and for what is not fetched yet.
+        download: of published weights, where they come from and whether they are here; None for others.
     """
 
     name: str
@@ -41,44 +46,55 @@ class ResolvedCheckpoint:
     usual_steps: int | None = None
     digest: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    download: Download | None = None
+
+    def check_here(self) -> None:
+        """Raise `UserError` where the weights are published and not fetched yet."""
+        if self.download and not self.download.fetched:
+            source = f"{self.download.model}:{self.download.checkpoint}"
+            raise UserError(f"checkpoint {source} is published ({self.download.source}): tdbench fetch {source}")
 
 
 def resolve(card: Card, name: str, tokenizer: str | None) -> ResolvedCheckpoint:
     """The checkpoint a user means by `name`: one of the card's, or a folder.
 
     Raises:
-        UserError: when the card has no such checkpoint and there is no such folder, when it is empty, or when published
-            weights are not on this machine.
+        UserError: when the card has no such checkpoint and there is no such folder, or when it is empty.
     """
     entry = card.checkpoints.get(name)
     if entry is None:
         return _local(card, name, tokenizer)
-    path = _card_path(card, entry)
+    download = wanted(card, entry) if entry.kind == "published" else None
+    path = _card_path(card, entry, download)
+    here = path is not None and (download is None or download.fetched)
     return ResolvedCheckpoint(
         name=name,
         kind=entry.kind,
         path=path,
-        tokenizer=tokenizer or entry.tokenizer,
+        tokenizer=tokenizer or _tokenizer(entry, download),
         length=entry.length,
         max_steps=entry.max_steps,
         usual_steps=entry.max_steps,
-        digest=digest(path) if path else "",
+        digest=digest(path, fetched=download is not None) if path and here else "",
         options=entry.options,
+        download=download,
     )
 
 
-def _card_path(card: Card, entry: CheckpointCard) -> Path | None:
+def _card_path(card: Card, entry: CheckpointCard, download: Download | None) -> Path | None:
     if entry.kind == "none":
         return None
-    if entry.path is None:
-        source = ", ".join(f"{key} {value}" for key, value in entry.source.items())
-        raise UserError(
-            f"checkpoint '{entry.name}' of {card.name} is published ({source}) and not on this machine. "
-            "Download it, then give its folder: checkpoint=FOLDER."
-        )
-    path = card.folder / entry.path
+    if download:
+        return download.place
+    path = card.folder / str(entry.path)
     _check_present(path, card)
     return path
+
+
+def _tokenizer(entry: CheckpointCard, download: Download | None) -> str:
+    """The tokenizer of a card's checkpoint: a file of the fetched folder where it came along, since a container could
+    get it from nowhere."""
+    return "folder" if download and (download.place / TOKENIZER_FILE).is_file() else entry.tokenizer
 
 
 def _check_present(path: Path, card: Card) -> None:
@@ -126,13 +142,20 @@ def training_facts(folder: Path) -> dict[str, Any]:
 
 
 @cache
-def digest(path: Path) -> str:
-    """sha256 over the files of a checkpoint (names and contents), notes left out."""
+def digest(path: Path, fetched: bool = False) -> str:
+    """sha256 over the files of a checkpoint (names and contents), notes left out.
+
+    Args:
+        path: folder or file.
+        fetched: whether `tdbench fetch` put it there; then what it recorded of each file is believed, and files of
+            several GiB are not read again for each command.
+    """
     files = (
         [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and p.name not in NOT_WEIGHTS)
     )
+    manifest = Manifest.read(path) if fetched else None
+    known = {path / name: facts.sha256 for name, facts in manifest.files.items()} if manifest else {}
     total = hashlib.sha256()
     for file in files:
-        with open(file, "rb") as stream:
-            total.update(file.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
+        total.update(file.name.encode() + b"\0" + bytes.fromhex(known.get(file) or sha256_of(file)))
     return total.hexdigest()

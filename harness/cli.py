@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -15,7 +17,7 @@ from harness.errors import UserError
 from harness.importing.request import FORMATS, ImportRequest
 from harness.parity import ParityConfig
 from harness.training.config import TrainConfig
-from harness.worker.jsonl import DISK_FULL
+from harness.worker.jsonl import DISK_FULL, UnsafeFile
 
 EXIT_FAILED_POINTS, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 GOLDENS = Path("tests/goldens")
@@ -24,11 +26,6 @@ SETTINGS_HELP = "settings, listed below; lists as steps=4,16,64"
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 CONFIGURED: dict[str, tuple[str, type, Callable[[list[str]], int]]] = {
-    "bench": (
-        "run a sweep, score it, write the report; the same command resumes a killed one",
-        BenchConfig,
-        commands.bench,
-    ),
     "score": ("compute metrics of a stored run again, offline", ScoreConfig, commands.score),
     "report": ("write the report of a stored run again, offline", ReportConfig, commands.report),
     "train": ("train a small checkpoint in a model's published layout", TrainConfig, commands.train),
@@ -46,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
         prog="tdbench", description="Compare text-diffusion language models over step counts and schedulers."
     )
     subcommands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_bench(subcommands)
     for name, (summary, config, run) in CONFIGURED.items():
         sub = _add(subcommands, name, summary, config)
         sub.set_defaults(call=lambda given, run=run: run(given.settings))
@@ -53,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
         sub = subcommands.add_parser(name, help=summary, description=summary)
         sub.set_defaults(call=lambda given, look=look: look())
     _add_fetch(subcommands)
+    _add_images(subcommands)
+    _add_convert(subcommands)
     _add_parity(subcommands)
     _add_import(subcommands)
     return top
@@ -75,6 +75,17 @@ def _add(
     return sub
 
 
+def _add_bench(subcommands: Subcommands) -> None:
+    summary = "run a sweep, score it, write the report; the same command resumes a killed one"
+    sub = _add(subcommands, "bench", summary, BenchConfig)
+    sub.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only print what would be run, fetched and built, and the memory it takes",
+    )
+    sub.set_defaults(call=lambda given: commands.bench(given.settings, given.dry_run))
+
+
 def _add_parity(subcommands: Subcommands) -> None:
     summary = "run the authors' code and ours on one checkpoint and compare them, figure by figure"
     sub = _add(subcommands, "parity", summary, ParityConfig, "model with code of its authors")
@@ -90,13 +101,62 @@ def _add_parity(subcommands: Subcommands) -> None:
 
 
 def _add_fetch(subcommands: Subcommands) -> None:
-    summary = "get the authors' code of a model at the pinned commit, verified"
+    summary = "get published weights, or the authors' code of a model at the pinned commit; all verified"
     sub = subcommands.add_parser("fetch", help=summary, description=summary)
-    sub.set_defaults(call=lambda given: commands.fetch(given.model, given.upstream, given.source, given.to))
-    sub.add_argument("model", help="whose code")
-    sub.add_argument("--upstream", action="store_true", help="the authors' code (published weights are not there yet)")
-    sub.add_argument("--from", dest="source", metavar="SOURCE", help="a mirror, a bundle or a local repository instead")
-    sub.add_argument("--to", metavar="FOLDER", help="the checkout's folder; without it one in the cache")
+    add = sub.add_argument
+    add("name", nargs="?", metavar="MODEL[:CHECKPOINT]", help="without a checkpoint the model's first published one")
+    add("--dry-run", action="store_true", help="only list what would be fetched; without a name all published weights")
+    add("--offline", action="store_true", help="touch no network: say what is missing and where to place it by hand")
+    add("--upstream", action="store_true", help="the authors' code instead of weights")
+    add(
+        "--from",
+        dest="source",
+        metavar="SOURCE",
+        help="a folder with files that were placed by hand; of code a mirror, a bundle or a local repository",
+    )
+    add("--to", metavar="FOLDER", help="of code: the checkout's folder; without it one in the cache")
+    sub.set_defaults(
+        call=lambda given: (
+            commands.fetch_code(given.name, given.source, given.to)
+            if given.upstream
+            else commands.fetch(given.name, given.dry_run, given.offline, given.source, given.to)
+        )
+    )
+
+
+def _add_images(subcommands: Subcommands) -> None:
+    summary = "build the container images that are not there yet"
+    sub = subcommands.add_parser("images", help=summary, description=summary)
+    add = sub.add_argument
+    add("names", nargs="*", metavar="NAME", help="folders of containers/; without one all")
+    add("--base", metavar="IMAGE", help="base image instead of the Dockerfile's own, such as one without CUDA")
+    add("--variant", help="cuda or cpu; without it cuda where this machine has a GPU")
+    add(
+        "--network", action="store_true", help="let pip download inside the build, instead of bringing wheels from here"
+    )
+    add("--dry-run", action="store_true", help="only say what would be built")
+    add(
+        "--context",
+        type=Path,
+        metavar="FILE",
+        help="write one image's build context as a tar file, for another builder",
+    )
+    sub.set_defaults(
+        call=lambda given: commands.images(
+            given.names, given.base, given.variant, given.network, given.dry_run, given.context
+        )
+    )
+
+
+def _add_convert(subcommands: Subcommands) -> None:
+    summary = "copy a checkpoint with its pickles turned into safetensors, inside a container"
+    sub = subcommands.add_parser("convert", help=summary, description=summary)
+    add = sub.add_argument
+    add("source", help="MODEL:CHECKPOINT, a folder or a file")
+    add("--to", required=True, type=Path, metavar="FOLDER", help="folder to make")
+    add("--minutes", type=float, default=30, help="time limit [30]")
+    add("--memory", type=float, metavar="GIB", help="memory limit; without it twice the largest file and 2 GiB")
+    sub.set_defaults(call=lambda given: commands.convert(given.source, given.to, given.minutes, given.memory))
 
 
 def _add_import(subcommands: Subcommands) -> None:
@@ -140,15 +200,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 fine, 1 when a point failed or engines differ, 2 when the request was wrong, 130 when interrupted.
     """
     arguments = parser().parse_args(argv)
+    # As Ctrl-C: what was started (a worker, a container) is stopped on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code: int = arguments.call(arguments)
         return code
     except UserError as error:
         print(f"tdbench: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
+    except UnsafeFile as error:
+        print(f"tdbench: {error}", file=sys.stderr)
+        return EXIT_FAILED_POINTS
     except KeyboardInterrupt:
         print("tdbench: interrupted. The same command continues where it stopped.", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains as it ends
+        return EXIT_FAILED_POINTS
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise

@@ -13,29 +13,46 @@ from harness import doctor as machine
 from harness import provenance
 from harness.benchmarks import DEFAULT_COUNTS, Benchmark, BenchmarkData, all_benchmarks, prepare_as_set
 from harness.config import BenchConfig, ReportConfig, ScoreConfig, build, folder
+from harness.dry_run import print_dry_run
 from harness.errors import UserError
 from harness.execute import Outcome, Settings, execute
 from harness.fetch import fetch_upstream, missing_packages, pip_line
 from harness.importing import ImportRequest, imported_points, prepare_import, write_import
 from harness.metrics import get_metric
 from harness.plan import make_plan, run_name, threads
+from harness.prepare import fetch_and_build, runtimes
 from harness.progress import Progress
 from harness.selection import select
 from harness.store import RunStore
 from harness.summary import HEADLINE_METRICS, print_summary
 from harness.table import table
+from harness.weights import fetch_command
 from harness.worker.jsonl import DISK_FULL
 
 
-def bench(words: list[str]) -> int:
-    """Plan, run, score, report. Exit code 0, 1 for failed points, 2 for what a model refused."""
+def bench(words: list[str], dry_run: bool = False) -> int:
+    """Plan, fetch and build what is missing, run, score, report.
+
+    Args:
+        words: ``key=value`` settings of `BenchConfig`.
+        dry_run: only print what would be done; nothing is written, fetched or built.
+
+    Returns:
+        exit code 0, 1 for failed points, 2 for what a model refused.
+    """
     config = build(BenchConfig, words)
     # Every name and number is checked before anything is written.
-    benchmarks = make_plan(config).benchmarks
+    plan = make_plan(config)
+    benchmarks = plan.benchmarks
     named = _named_metrics(config.metrics)
     store = RunStore(folder(config.results) / run_name(config))
+    if dry_run:
+        _print_notes(plan.notes)
+        print_dry_run(plan, store.run, words)
+        return 0
     _make_folder(folder(config.reports) / store.run)
     with store.locked():
+        fetch_and_build(plan, config)
         outcome = _generate(config, benchmarks, store)
         scored = _score_or_say(store, config)
         page = _report(store, folder(config.reports))
@@ -57,8 +74,7 @@ def _generate(config: BenchConfig, benchmarks: Sequence[Benchmark], store: RunSt
     data = {b.name: prepare_data(b, config, store.benchmark_data(b.name)) for b in benchmarks}
     plan = make_plan(config, data)
     notes = [*plan.notes, *(note for prepared in data.values() for note in prepared.facts.get("data_notes", ()))]
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+    _print_notes(notes)
     store.write_plan(
         {
             "command": provenance.command_line(),
@@ -71,9 +87,14 @@ def _generate(config: BenchConfig, benchmarks: Sequence[Benchmark], store: RunSt
         }
     )
     settings = Settings(threads(config), config.warmup_calls, config.time_limit)
-    outcome = execute(store, plan, settings, Progress())
+    outcome = execute(store, plan, settings, Progress(), runtimes(config))
     select(store)
     return outcome
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def prepare_data(benchmark: Benchmark, config: BenchConfig, place: Path) -> BenchmarkData:
@@ -123,8 +144,7 @@ def import_texts(request: ImportRequest) -> int:
         select(store)
         _score(store, request.metrics, request.judge, force=False)
         page = _report(store, folder(request.reports))
-    for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+    _print_notes(found.notes)
     names = dict.fromkeys(point["benchmark"] for point in store.points())
     print_summary(table(store), {b: named or store.benchmark_facts(b)["metrics"][:HEADLINE_METRICS] for b in names})
     print(f"\nreport: {page}")
@@ -175,19 +195,39 @@ def train(words: list[str]) -> int:
     return 0
 
 
-def fetch(model: str, upstream: bool, source: str | None, to: str | None) -> int:
+def fetch(name: str | None, dry_run: bool, offline: bool, source: str | None, to: str | None) -> int:
+    """Get a published checkpoint, or say what that would take."""
+    if to:
+        raise UserError("--to is for --upstream: weights go into the cache. TDBENCH_CACHE=FOLDER chooses another.")
+    return fetch_command(name, dry_run, offline, source)
+
+
+def fetch_code(model: str | None, source: str | None, to: str | None) -> int:
     """Get the authors' code of a model, and say what this Python still lacks to run it."""
-    card = get_card(model)
-    if not upstream:
-        raise UserError(
-            f"tdbench fetch gets no published weights yet, only the authors' code: tdbench fetch --upstream {model}"
-        )
+    if model is None:
+        raise UserError("whose code? tdbench fetch --upstream MODEL")
     place = fetch_upstream(model, source, to)
     print(f"use it with: engine=upstream{f' upstream.path={place}' if to else ''}")
-    lacking = missing_packages(card)
+    lacking = missing_packages(get_card(model))
     if lacking:
         print(f"their code also needs {', '.join(lacking)}: {pip_line(lacking)}")
     return 0
+
+
+def images(
+    names: Sequence[str], base: str | None, variant: str | None, network: bool, dry_run: bool, context: Path | None
+) -> int:
+    """Build the container images that are not there yet."""
+    from harness.images import images_command
+
+    return images_command(names, base, variant, network, dry_run, context)
+
+
+def convert(source: str, to: Path, minutes: float, memory: float | None) -> int:
+    """Copy a checkpoint with its pickles turned into safetensors, inside a container."""
+    from harness.convert import convert_command  # brings torch
+
+    return convert_command(source, to, minutes, memory)
 
 
 def parity(model: str, words: list[str], record: Path | None) -> int:

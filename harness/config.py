@@ -19,6 +19,9 @@ from harness.errors import UserError, unknown
 DEVICES = "auto, cpu, cuda, cuda:N"
 DTYPES = ("float32", "bfloat16", "float16")
 ENGINES = ("native", "upstream")
+#: A choice that is made for the user, and said with its reason.
+AUTO = "auto"
+RUNTIMES = (AUTO, "local", "docker")
 DEFAULT_STEPS = [4, 16, 64]
 DEFAULT_CONTROLS = ["data", "shuffled", "copy", "unigram", "bigram", "repetitive"]
 C = TypeVar("C")
@@ -50,6 +53,11 @@ def positive(name: str, value: Any) -> int:
     return value
 
 
+def _is_amount(value: Any) -> bool:
+    """Whether a value is a finite number above 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+
+
 def is_plain_name(name: str) -> bool:
     """Whether a name may be a folder's: letters, digits, '-', '_' and '.', which does not come first."""
     return name.replace("-", "").replace("_", "").replace(".", "").isalnum() and not name.startswith(".")
@@ -71,7 +79,9 @@ class BenchConfig:
 
     model: Any = option([], "models to run (list); empty: every model that has the wanted checkpoint")
     checkpoint: Any = option(
-        "tiny", "checkpoint name, a folder in the published layout, or {model: name or folder, ...}"
+        AUTO,
+        "checkpoint name, a folder in the published layout, or {model: name or folder, ...}; 'auto': the published one "
+        "where a GPU has room for it, else tiny",
     )
     benchmark: Any = option(
         "default", "benchmarks (list): what is generated and compared; 'default': those the checkpoints were made for"
@@ -112,7 +122,12 @@ class BenchConfig:
     upstream_folder: Any = option(
         None, "folder of such checkouts; empty: where tdbench fetch --upstream puts them", key="upstream.folder"
     )
-    runtime: str = option("local", "where the worker runs: local")
+    runtime: str = option(
+        AUTO, f"where the worker runs: {', '.join(RUNTIMES)}; 'auto': docker where an engine answers and has the image"
+    )
+    image: str = option("default", "image of runtime docker: a folder of containers/; 'default': the engine's own")
+    image_base: Any = option(None, "base image to build on, empty: what the image's Dockerfile says", key="image.base")
+    memory: Any = option(None, "memory limit of a container, GiB; empty: nine tenths of the machine's")
     device: str = option("auto", f"one of {DEVICES}")
     dtype: str = option("float32", f"network arithmetic: {', '.join(DTYPES)}")
     threads: Any = option(None, "CPU threads of the worker; empty: one a physical core")
@@ -144,15 +159,18 @@ class BenchConfig:
         for engine in self.engine:
             if engine not in ENGINES:
                 raise unknown("engine", str(engine), ENGINES)
-        if self.runtime != "local":
-            raise UserError(f"runtime '{self.runtime}' is not there yet. Known: local.")
+        if self.runtime not in RUNTIMES:
+            raise unknown("runtime", str(self.runtime), RUNTIMES)
+        if self.runtime == "local" and (self.image != "default" or self.image_base is not None):
+            raise UserError("image= and image.base= are of runtime=docker, and runtime=local was asked for.")
         for name, example in (("options", "{temperature: 0.9}"), ("benchmark_options", "{split: test}")):
             if not isinstance(getattr(self, name), dict):
                 key = name.replace("_", ".")
                 raise UserError(f"{key} must be a mapping such as {example}, got '{getattr(self, name)}'.")
-        limit = self.time_limit
-        if limit is not None and (not isinstance(limit, int | float) or not math.isfinite(limit) or limit <= 0):
-            raise UserError(f"time_limit must be a number of seconds above 0, got '{limit}'.")
+        for name, unit in (("time_limit", "seconds"), ("memory", "GiB")):
+            value = getattr(self, name)
+            if value is not None and not _is_amount(value):
+                raise UserError(f"{name} must be a number of {unit} above 0, got '{value}'.")
 
     @property
     def step_counts(self) -> list[int]:

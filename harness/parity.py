@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 from adapters.cards import Card, get_card
 from harness.checkpoints import ResolvedCheckpoint, resolve
 from harness.config import DEVICES, DTYPES, as_list, build, option, positive
+from harness.devices import resolve_device
 from harness.errors import UserError, unknown
-from harness.points import WARMUP_STEPS, resolve_device
+from harness.points import WARMUP_STEPS
 from harness.store import Record
 from harness.upstream import Checkout, find_checkout
 from harness.worker.jsonl import write_json, write_text
@@ -95,6 +96,7 @@ def parity(model: str, words: list[str], record: Path | None) -> int:
     if "upstream" not in card.engines:
         raise UserError(f"{model} has no upstream engine, so there is nothing to compare with.")
     checkpoint = resolve(card, config.checkpoint, config.tokenizer)
+    checkpoint.check_here()
     checkout = find_checkout(card, config)
     with tempfile.TemporaryDirectory(prefix="tdbench-parity-") as work:
         return _Comparison(config, card, checkpoint, checkout, Path(work)).run(record)

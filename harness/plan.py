@@ -11,12 +11,14 @@ import psutil
 from adapters.cards import Card, all_cards, get_card
 from harness.benchmarks import Benchmark, BenchmarkData, get_benchmark
 from harness.checkpoints import resolve
-from harness.config import BenchConfig, is_plain_name
+from harness.choices import Choices, Machine
+from harness.config import AUTO, BenchConfig, is_plain_name
 from harness.errors import UserError, unknown
 from harness.points import Job, PointBuilder, digest_of
 from harness.selection import selected_points
 from harness.store import Record
 from harness.upstream import check_settings
+from harness.weights import Download
 
 #: Where neither the user nor a card names a benchmark.
 DEFAULT_BENCHMARK = "toy"
@@ -38,39 +40,61 @@ class Plan:
     points: list[Record]
     notes: list[str]
 
+    @property
+    def downloads(self) -> list[Download]:
+        """Published weights that are not on this machine yet, each once."""
+        wanted = [job.download for job in self.jobs if job.download]
+        return list({download.place: download for download in wanted if not download.fetched}.values())
 
-def make_plan(config: BenchConfig, data: Mapping[str, BenchmarkData] | None = None) -> Plan:
+    @property
+    def images(self) -> list[tuple[str, str]]:
+        """Names of the images that are still to be built, each with the device it must serve."""
+        places = [job.place for job in self.jobs if job.place.runtime == "docker" and job.place.image is None]
+        return list(dict.fromkeys((str(place.image_name), place.device) for place in places))
+
+
+def make_plan(
+    config: BenchConfig, data: Mapping[str, BenchmarkData] | None = None, machine: Machine | None = None
+) -> Plan:
     """Points and jobs of a configuration; loads nothing.
 
     Args:
         config: validated configuration.
         data: the prepared data of each benchmark, whose digest is part of each fingerprint; None to check the
             configuration only.
+        machine: what `auto` chooses by; None for this machine.
 
     Raises:
         UserError: for a name, step count, length or option that no model could run.
     """
-    benchmarks = chosen_benchmarks(config)
+    choices = Choices(config, machine or Machine())
+    benchmarks = chosen_benchmarks(config, choices)
     _check_wishes(config, benchmarks)
     notes: list[str] = []
     jobs = []
-    cards = chosen_cards(config)
+    cards = chosen_cards(config, benchmarks)
     check_settings((card.name for card in cards if "upstream" in _engines(config, card)), config)
     for benchmark in benchmarks:
         for card in cards:
             if not _takes_part(card, benchmark, benchmarks):
                 continue
-            checkpoint = resolve(card, checkpoint_name(config, card), config.tokenizer)
+            checkpoint = resolve(card, choices.checkpoint(card), config.tokenizer)
             mine = data[benchmark.name] if data else None
             for engine in _engines(config, card):
-                jobs.append(PointBuilder(config, benchmark, card, engine, checkpoint, mine, notes).job())
+                place = choices.place(card, engine, checkpoint.kind == "published")
+                jobs.append(PointBuilder(config, benchmark, card, engine, checkpoint, place, mine, notes).job())
     jobs = [job for job in jobs if job.points]
     points = [point for job in jobs for point in job.points]
     chosen = selected_points(points) if config.mbr else []
-    return Plan(benchmarks=benchmarks, jobs=jobs, points=points + chosen, notes=list(dict.fromkeys(notes)))
+    return Plan(
+        benchmarks=benchmarks,
+        jobs=jobs,
+        points=points + chosen,
+        notes=list(dict.fromkeys([*choices.notes(), *notes])),
+    )
 
 
-def chosen_benchmarks(config: BenchConfig) -> list[Benchmark]:
+def chosen_benchmarks(config: BenchConfig, choices: Choices | None = None) -> list[Benchmark]:
     """The benchmarks a configuration names, or those that the chosen models' checkpoints were made for.
 
     Raises:
@@ -78,8 +102,9 @@ def chosen_benchmarks(config: BenchConfig) -> list[Benchmark]:
     """
     names = config.benchmark
     if names == ["default"]:
+        choices = choices or Choices(config, Machine())
         models = [card for card in _named_cards(config) if card.role != "control"]
-        names = sorted({_home(config, card) for card in models}) or [DEFAULT_BENCHMARK]
+        names = sorted({_home(card, choices.checkpoint(card)) for card in models}) or [DEFAULT_BENCHMARK]
     if len(names) > 1:
         single = {"benchmark.path": config.benchmark_path, "benchmark.options": config.benchmark_options}
         single |= {"data": config.data, "reference": config.reference}
@@ -100,9 +125,8 @@ def _check_wishes(config: BenchConfig, benchmarks: list[Benchmark]) -> None:
             raise unknown(f"task of benchmark {names}", str(task), known)
 
 
-def _home(config: BenchConfig, card: Card) -> str:
-    """The benchmark that a model's checkpoint was made for; of a checkpoint that does not say, its tiny one's."""
-    name = checkpoint_name(config, card)
+def _home(card: Card, name: str) -> str:
+    """The benchmark that a checkpoint of a model was made for; of one that does not say, that of the tiny one."""
     known = [card.checkpoints[key].benchmark for key in (name, "tiny") if key in card.checkpoints]
     return next((benchmark for benchmark in known if benchmark), DEFAULT_BENCHMARK)
 
@@ -123,13 +147,13 @@ def _engines(config: BenchConfig, card: Card) -> list[str]:
     return list(config.engine)
 
 
-def chosen_cards(config: BenchConfig) -> list[Card]:
+def chosen_cards(config: BenchConfig, benchmarks: Iterable[Benchmark]) -> list[Card]:
     """The models a configuration names, or all that have its checkpoint, engines and a task of its benchmarks; then
     the controls.
     """
     cards = _named_cards(config)
     if not config.model:
-        tasks = {task for benchmark in chosen_benchmarks(config) for task in benchmark.tasks}
+        tasks = {task for benchmark in benchmarks for task in benchmark.tasks}
         cards = [card for card in cards if tasks & set(card.tasks)]
     controls = [get_card(name) for name in config.controls]
     return list({card.name: card for card in [*cards, *controls]}.values())
@@ -147,16 +171,7 @@ def _named_cards(config: BenchConfig) -> list[Card]:
 def _has_checkpoint(config: BenchConfig, card: Card) -> bool:
     if isinstance(config.checkpoint, dict):
         return card.name in config.checkpoint
-    return config.checkpoint in card.checkpoints
-
-
-def checkpoint_name(config: BenchConfig, card: Card) -> str:
-    """Which checkpoint a configuration wants of a model; controls have one of their own."""
-    if card.role == "control":
-        return next(iter(card.checkpoints))
-    if isinstance(config.checkpoint, dict):
-        return str(config.checkpoint.get(card.name, "tiny"))
-    return str(config.checkpoint)
+    return config.checkpoint in (AUTO, *card.checkpoints)
 
 
 def threads(config: BenchConfig) -> int:

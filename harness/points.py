@@ -15,10 +15,12 @@ from adapters.cards import Card, SchedulerCard, all_cards
 from benchmarks.base import TOKENIZER_FILE
 from harness.benchmarks import Benchmark, BenchmarkData
 from harness.checkpoints import ResolvedCheckpoint
+from harness.choices import HERE, Place
 from harness.config import BenchConfig
 from harness.errors import UserError, unknown
 from harness.store import Record
 from harness.upstream import find_checkout
+from harness.weights import Download
 
 #: Steps of a warm-up call where the scheduler accepts any number.
 WARMUP_STEPS = 2
@@ -36,6 +38,8 @@ class Job:
         load: fields of `adapters.base.LoadSpec`, data excepted.
         points: in the order they run.
         notes: remarks for every row of the job.
+        place: where it runs.
+        download: its published weights, None for others.
     """
 
     name: str
@@ -45,6 +49,8 @@ class Job:
     load: Record
     points: list[Record]
     notes: list[str]
+    place: Place = HERE
+    download: Download | None = None
 
 
 class PointBuilder:
@@ -57,6 +63,7 @@ class PointBuilder:
         card: Card,
         engine: str,
         checkpoint: ResolvedCheckpoint,
+        place: Place,
         data: BenchmarkData | None,
         notes: list[str],
     ) -> None:
@@ -69,13 +76,13 @@ class PointBuilder:
         self.checkpoint = checkpoint
         self.notes = notes
         self.data = data
-        self.device = resolve_device(config.device)
+        self.place = place
         self.length = config.length or checkpoint.length or benchmark.length
         self.identity = {
             "code": card.code_digest(),
             "checkpoint": checkpoint.digest,
             "data": data.digest if data else None,
-            "torch": metadata.version("torch"),
+            **self._versions(),
         }
         if self.checkout:
             self.identity["upstream"] = self.checkout.digest
@@ -85,7 +92,7 @@ class PointBuilder:
         checkpoint = self.checkpoint
         load: Record = {
             "checkpoint": str(checkpoint.path) if checkpoint.path else None,
-            "device": self.device,
+            "device": self.place.device,
             "dtype": self.config.dtype,
             "tokenizer": checkpoint.tokenizer,
             "options": {"length": self.length, **checkpoint.options},
@@ -96,7 +103,23 @@ class PointBuilder:
         for point in points:
             point["job"] = name
         notes = list(self.checkout.notes) if self.checkout else []
-        return Job(name, self.benchmark.name, self.offer.module, checkpoint.digest, load, points, notes)
+        return Job(
+            name=name,
+            benchmark=self.benchmark.name,
+            adapter=self.offer.module,
+            checkpoint_sha256=checkpoint.digest,
+            load=load,
+            points=points,
+            notes=notes,
+            place=self.place,
+            download=checkpoint.download,
+        )
+
+    def _versions(self) -> Record:
+        """What computes beside the model's own code: the image, or the torch of this Python."""
+        if self.place.runtime == "local":
+            return {"torch": metadata.version("torch")}
+        return {"image": self.place.image.tag if self.place.image else self.place.image_name}
 
     def _base(self, kind: str) -> Record:
         return {
@@ -105,7 +128,7 @@ class PointBuilder:
             "checkpoint": self.checkpoint.name,
             "checkpoint_kind": self.checkpoint.kind,
             "engine": self.engine,
-            "runtime": self.config.runtime,
+            "runtime": self.place.runtime,
             "benchmark": self.benchmark.name,
             "data": self.data.digest[:16] if self.data else None,
             "tokenizer": self._tokenizer(),
@@ -119,7 +142,7 @@ class PointBuilder:
             "candidates": None,
             "length": self.length,
             "batch_size": self.config.batch_size,
-            "device": self.device,
+            "device": self.place.device,
             "dtype": self.config.dtype,
             "trace": self.config.trace,
         }
@@ -305,26 +328,6 @@ class PointBuilder:
                 having = ", ".join(known) or "none"
                 raise UserError(f"{scheduler.name} of {self._who} has no option '{name}'. Its options: {having}.")
         return {**known, **{name: value for name, value in self.config.options.items() if name in known}}
-
-
-def resolve_device(device: str) -> str:
-    """The torch device name for what the user asked; "auto" takes a GPU where there is one.
-
-    Raises:
-        UserError: for a device that is not there.
-    """
-    import torch  # heavy, and only bench needs it
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
-        raise unknown("device", device, ("auto", "cpu", "cuda"))
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device '{device}' asked for, but this machine has no CUDA device that torch can use.")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device '{device}' asked for, but there are {torch.cuda.device_count()} CUDA devices.")
-    return device
 
 
 def digest_of(value: Any) -> str:

@@ -21,8 +21,9 @@ COLUMNS = [
     "status", "reason", "message", "same_as", "notes", "samples_done",
     "nfe_mean", "nfe_min", "nfe_max", "seconds_median", "seconds_q1", "seconds_q3", "batches", "seconds_total",
     "network_seconds_total", "seconds_per_sequence", "tokens_per_second", "sequences_per_second", "load_seconds",
-    "first_call_seconds", "warmup_seconds", "peak_memory_bytes", "parameters", "runtime", "device", "machine",
-    "threads", "dtype", "comparable_group", "not_comparable_because", "fingerprint", "job",
+    "first_call_seconds", "warmup_seconds", "peak_memory_bytes", "parameters", "runtime", "image", "image_id",
+    "image_digest", "device", "machine", "threads", "dtype", "comparable_group", "not_comparable_because",
+    "fingerprint", "job",
 ]  # fmt: skip
 
 #: What the note of a likelihood begins with that is better than any model's can be.
@@ -154,9 +155,10 @@ def _entries(line: Record) -> list[Record]:
 
 def _session(lines: list[Record], sessions: dict[str, Record]) -> Record:
     session = sessions.get(lines[-1]["session"], {})
-    machine = session.get("environment", {})
+    machine, runtime = session.get("environment", {}), session.get("runtime") or {}
     return {
         **{key: session.get(key) for key in ("load_seconds", "parameters")},
+        **{key: runtime.get(key) for key in ("image", "image_id", "image_digest")},
         "machine": machine.get("gpu") or machine.get("cpu"),
         "threads": machine.get("threads"),
     }

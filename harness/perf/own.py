@@ -62,6 +62,7 @@ def harness_share(samples: int) -> dict[str, float]:
         steps=[4, 16, 64],
         samples=samples,
         device="cpu",
+        runtime="local",
     )
     job = make_plan(config).jobs[0]
     with tempfile.TemporaryDirectory() as folder:

@@ -69,7 +69,8 @@ def _environment(store: RunStore, lines: Mapping[str, list[Record]]) -> dict[str
                 continue
             session = sessions.get(line["session"], {})
             facts = {k: v for k, v in session.get("environment", {}).items() if host.get(k) != v}
-            jobs[point["job"]] = facts | {key: session.get(key) for key in ("checkpoint_sha256", "memory_kind")}
+            facts |= {key: session.get(key) for key in ("checkpoint_sha256", "memory_kind")}
+            jobs[point["job"]] = facts | ({"runtime": session["runtime"]} if "runtime" in session else {})
     first = next(iter(jobs.values()), {})
     shared = {key: value for key, value in first.items() if all(facts.get(key) == value for facts in jobs.values())}
     own = {job: {key: value for key, value in facts.items() if key not in shared} for job, facts in jobs.items()}

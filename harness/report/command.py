@@ -13,6 +13,7 @@ from harness.report.data import Row
 _COMMON = {
     "engine": "engine",
     "benchmark": "benchmark",
+    "runtime": "runtime",
     "device": "device",
     "dtype": "dtype",
     "batch_size": "batch_size",
@@ -58,6 +59,7 @@ def row_command(row: Row, base_command: str) -> str:
             settings["draws"] = _value(options["draws"])
     settings |= _OTHERS_OFF[kind]
     dropped = _NEVER_KEPT | ({"upstream"} if row.get("engine") == "native" else set())
+    dropped |= {"image", "memory"} if row.get("runtime") == "local" else set()
     kept = {key: value for key, value in _settings(base_command).items() if key.partition(".")[0] not in dropped}
     settings |= {key: value for key, value in kept.items() if key not in settings}
     return " ".join(["tdbench", "bench", *(shlex.quote(f"{k}={v}") for k, v in settings.items())])

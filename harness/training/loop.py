@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from adapters.base import AdapterError, ParameterGroup, Trainable, TrainSpec
 from adapters.cards import Card
+from harness.devices import resolve_device
 from harness.errors import UserError
-from harness.points import resolve_device
 from harness.training.batches import Examples, make_corpus
 from harness.training.config import DEFAULT_TOKENS, Recipe, TrainConfig
 from harness.training.data import TrainingText

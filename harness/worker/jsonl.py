@@ -1,15 +1,50 @@
-"""Append-only JSON lines that survive a kill at any moment, and files written whole or not at all."""
+"""Append-only JSON lines that survive a kill at any moment, and files written whole or not at all.
+
+A job folder is written by a worker that may run a stranger's code, so nothing here follows a link or waits at a pipe
+that was put in place of a file.
+"""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import stat
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Mapping
+from typing import IO, Any, Dict, Iterable, Iterator, List, Mapping
 
 #: Error numbers of a disk or quota with no room left.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class UnsafeFile(Exception):
+    """In place of a file there is a link, a pipe or a folder; the text is one line for a person."""
+
+
+def open_plain(path: Path, mode: str) -> IO[Any]:
+    """Open a regular file as `open` does, in UTF-8 where it is a text.
+
+    Raises:
+        UnsafeFile: where the name is of something else than a regular file.
+        OSError: as `open` does.
+    """
+    try:
+        file = open(str(path), mode, encoding=None if "b" in mode else "utf-8", opener=_no_link)  # noqa: SIM115
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise
+        raise UnsafeFile(_UNSAFE.format(path)) from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UnsafeFile(_UNSAFE.format(path))
+    return file
+
+
+_UNSAFE = "{} is no regular file: what ran in this folder may have put it there. Look at it, remove it, run again."
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def append_line(path: Path, record: Dict[str, Any], force: bool = True) -> None:
@@ -25,7 +60,7 @@ def append_line(path: Path, record: Dict[str, Any], force: bool = True) -> None:
         OSError: when the line cannot be written whole (a full disk); what was there before stays readable.
     """
     line = (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
-    with open(str(path), "ab+") as file:
+    with open_plain(path, "ab+") as file:
         end = _whole_end(file)
         if end != file.seek(0, os.SEEK_END):
             file.truncate(end)
@@ -44,7 +79,7 @@ def json_lines(records: Iterable[Mapping[str, Any]]) -> str:
 def force_to_disk(path: Path) -> None:
     """Wait until the disk has everything written to a file so far; nothing where there is no file."""
     if path.exists():
-        with open(str(path), "ab") as file:
+        with open_plain(path, "ab") as file:
             os.fsync(file.fileno())
 
 
@@ -73,9 +108,9 @@ def read_lines(path: Path) -> List[Dict[str, Any]]:
 
 def iter_lines(path: Path) -> Iterator[Dict[str, Any]]:
     """As `read_lines`, one record at a time."""
-    if not path.exists():
+    if not os.path.lexists(str(path)):
         return
-    with open(str(path), "rb") as file:
+    with open_plain(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 return
@@ -93,7 +128,7 @@ def write_json(path: Path, value: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically: a reader sees the old file or the new one."""
     temporary = path.with_name(path.name + ".part")
-    with open(str(temporary), "w", encoding="utf-8") as file:
+    with open_plain(temporary, "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -232,7 +232,13 @@ def test_a_benchmark_of_prompts_has_no_likelihood():
 def test_too_few_prompts_or_texts_are_said_in_the_row(tmp_path):
     data = BenchmarkData(tmp_path, "0" * 64, references=5, prompts=3, windows=5, facts={"tokenizer": "folder"})
     config = BenchConfig(
-        model=["shaky"], controls=[], task=["prefix", "unconditional"], steps=4, device="cpu", samples=4
+        model=["shaky"],
+        controls=[],
+        task=["prefix", "unconditional"],
+        steps=4,
+        device="cpu",
+        samples=4,
+        runtime="local",
     )
     plan = planning.make_plan(config, {"toy": data})
     said = {(p["kind"], p["task"]): (p["samples"], p["notes"]) for p in plan.points}
@@ -283,9 +289,14 @@ def test_an_empty_checkpoint_folder(tmp_path):
         points(checkpoint=str(tmp_path))
 
 
-def test_published_weights_that_are_not_here():
-    with pytest.raises(UserError, match=r"radd-lambda-dce.*JingyangOu/radd-lambda-dce.*not on this machine"):
-        points(model=["radd"], checkpoint="radd-lambda-dce")
+def test_published_weights_that_are_not_here_are_in_the_plan_to_be_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("TDBENCH_CACHE", str(tmp_path))
+    config = BenchConfig(model=["radd"], controls=[], checkpoint="radd-lambda-dce", runtime="local", device="cpu")
+    (download,) = planning.make_plan(config).downloads
+    assert (download.model, download.checkpoint, download.fetched) == ("radd", "radd-lambda-dce", False)
+    assert download.place == tmp_path / "weights/radd/radd-lambda-dce"
+    with pytest.raises(UserError, match=r"radd:radd-lambda-dce is published \(hub Jing.*tdbench fetch radd:"):
+        planning.resolve(cards.get_card("radd"), "radd-lambda-dce", None).check_here()
 
 
 def test_a_cuda_device_that_is_not_there(monkeypatch):
