@@ -4,4 +4,7 @@ from __future__ import annotations
 
 import os
 
+from tests.engine import hide_engine
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+hide_engine()

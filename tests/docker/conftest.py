@@ -14,20 +14,22 @@ import pytest
 from harness.images import find_image
 from harness.runtimes.engine import connect, engine_problem
 from tests.docker.jobs import Bench, Containers
+from tests.engine import own_engine
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def engine():
     """A client of the engine."""
-    problem = engine_problem()
-    if problem:
-        pytest.skip(f"no containers: {problem}")
-    client = connect()
-    yield client
-    client.close()
+    with own_engine():
+        problem = engine_problem()
+        if problem:
+            pytest.skip(f"no containers: {problem}")
+        client = connect()
+        yield client
+        client.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def image(engine) -> str:
     """Id of the image that the native engine runs in."""
     name = os.environ.get("TDBENCH_TEST_IMAGE")
@@ -39,7 +41,7 @@ def image(engine) -> str:
     return found.id
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def containers(engine) -> Containers:
     return Containers(engine)
 

@@ -98,6 +98,7 @@ def look(options: dict[str, Any]) -> dict[str, Any]:
         "writable": _writable_folders(),
         "seen": [path for path in options["look_for"] if os.path.lexists(path)],
         "environment": dict(os.environ),
+        "mounts": [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()],
         "devices": sorted(os.listdir("/dev")),
         "processes": sum(name.isdigit() for name in os.listdir("/proc")),
         "privileges": {name: _attempt(deed) for name, deed in PRIVILEGES.items()},

@@ -33,17 +33,16 @@ def waited(condition: Callable[[], object], seconds: float = 30.0) -> bool:
     return True
 
 
-def began(bench: Bench, point: dict) -> bool:
-    """Whether the deed of a point has begun: the model is loaded then."""
+def loaded(bench: Bench) -> bool:
+    """Whether the model is loaded, and so its first deed about to begin."""
     return (bench.store.job_folder("intruder") / "sessions.jsonl").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_harness_asked_to_end_takes_its_container_with_it(bench: Bench, containers: Containers, number: int) -> None:
     """However deaf the worker is."""
-    point = deed("hang")
-    harness = start(bench, [point])
-    assert waited(lambda: began(bench, point))
+    harness = start(bench, [deed("hang")])
+    assert waited(lambda: loaded(bench))
     assert len(containers.of(bench.folder)) == 1
     harness.send_signal(number)
     assert harness.wait(20) != 0
@@ -52,9 +51,8 @@ def test_a_harness_asked_to_end_takes_its_container_with_it(bench: Bench, contai
 
 
 def test_after_a_kill_the_next_doctor_leaves_no_container(bench: Bench, containers: Containers) -> None:
-    point = deed("hang")
-    harness = start(bench, [point])
-    assert waited(lambda: began(bench, point))
+    harness = start(bench, [deed("hang")])
+    assert waited(lambda: loaded(bench))
     assert _doctor_says(bench) == [], "the container of a living harness is nobody's leftover"
     assert len(containers.of(bench.folder)) == 1
     harness.kill()
@@ -74,16 +72,19 @@ def _doctor_says(bench: Bench) -> list[str]:
 
 
 def test_a_worker_whose_harness_was_killed_ends_by_itself(bench: Bench, containers: Containers, engine) -> None:
-    point = {**deed("steady"), "samples": BATCHES}
-    harness = start(bench, [point])
-    assert waited(lambda: began(bench, point))
+    harness = start(bench, [{**deed("steady"), "samples": BATCHES}])
+    batches = bench.store.job_folder("intruder") / "batches.jsonl"
+    assert waited(lambda: batches.exists() and len(read_lines(batches)) > 5)
+    assert harness.poll() is None
+    assert len(containers.of(bench.folder)) == 1
     harness.kill()
     harness.wait()
 
     def running() -> list:
         return [name for name in containers.of(bench.folder) if engine.containers.get(name).status == "running"]
 
-    assert waited(lambda: not running(), 10)
+    assert waited(lambda: not running(), 5)
+    assert len(read_lines(batches)) < BATCHES
     clean(engine)
 
 

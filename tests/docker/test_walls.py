@@ -24,6 +24,10 @@ DEVICES = {
     "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty",
     "urandom", "zero",
 }  # fmt: skip
+#: File systems of the kernel's own making, and the layers of the image.
+KERNEL = {"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay"}
+#: What the engine itself mounts: the names of a machine without a network, and the first process.
+ENGINE = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/sbin/docker-init", "/dev/init"}
 #: How the kernel refuses.
 REFUSED = ("EROFS", "EACCES", "EPERM")
 
@@ -165,9 +169,19 @@ def test_temporary_memory_is_limited(world: World) -> None:
     assert LIMITS.tmp - MIB <= world.found["temporary_bytes"] <= LIMITS.tmp
 
 
+def unescaped(place: str) -> str:
+    """A path as /proc/mounts writes it."""
+    return place.encode().decode("unicode_escape")
+
+
 def test_nothing_else_of_the_host_is_there(world: World, outside: Path) -> None:
     assert (outside / "secret.txt").exists()
     assert world.found["seen"] == []
+    given = {*world.code, str(world.checkpoint), str(world.data), str(world.job)}
+    given |= {str(world.job / name) for name in ("job.json", "worker.log")}
+    mounted = {unescaped(place) for place, kind in world.found["mounts"] if kind not in KERNEL}
+    assert mounted - ENGINE <= given
+    assert mounted >= {*world.code, str(world.job)}
     assert set(world.found["devices"]) <= DEVICES
     assert world.found["processes"] <= 4, "only its own processes are to be seen"
 

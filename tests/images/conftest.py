@@ -9,6 +9,7 @@ import pytest
 
 from harness.images import recipe
 from harness.runtimes.engine import connect, engine_problem
+from tests.engine import own_engine
 from tests.images.trial import Trial
 
 
@@ -28,18 +29,19 @@ def _trial(tmp_path, monkeypatch, name: str) -> Trial:
     return made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def engine():
     """A client of the engine."""
-    problem = engine_problem()
-    if problem:
-        pytest.skip(f"no images are built: {problem}")
-    client = connect()
-    yield client
-    client.close()
+    with own_engine():
+        problem = engine_problem()
+        if problem:
+            pytest.skip(f"no images are built: {problem}")
+        client = connect()
+        yield client
+        client.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def base(engine) -> str:
     """Name of a base image with Python 3.11."""
     names = [tag for image in engine.images.list("tdbench-base") for tag in image.tags]
