@@ -14,6 +14,7 @@ from harness import devices
 from harness.config import AUTO, BenchConfig
 from harness.errors import UserError, unknown
 from harness.images import Image, find_image, image_names
+from harness.images.base import local_base
 from harness.memory import gib, needed_memory
 from harness.runtimes.engine import connect, engine_problem, gpu_problem
 
@@ -66,9 +67,12 @@ class Machine:
             return "this machine has no NVIDIA device with a working driver"
         return gpu_problem(connect())
 
-    def find_image(self, name: str, device: str) -> Image | None:
-        """The built image of a name that serves a device."""
-        return find_image(connect(), name, device)
+    def find_image(self, name: str, device: str, base: str | None) -> Image | None:
+        """The built image of a name that serves a device, on `base` where one is wanted."""
+        client = connect()
+        if base and local_base(client, base) is None:
+            return None  # a base that is still to be pulled has no image on it
+        return find_image(client, name, device, base)
 
 
 @dataclass
@@ -171,7 +175,7 @@ class Choices:
             return f"a container can have no GPU: {self._gpu_problem('docker')}"
         if image_name not in image_names():
             return f"there is no containers/{image_name}"
-        if not published and self.machine.find_image(image_name, self.wanted_device) is None:
+        if not published and self._find_image(image_name) is None:
             return f"the image is not built (make images NAMES={image_name})"
         return None
 
@@ -181,6 +185,9 @@ class Choices:
                 raise unknown("image", str(self.config.image), image_names())
             return str(self.config.image)
         return "native" if engine == "native" else card.name
+
+    def _find_image(self, name: str) -> Image | None:
+        return self.machine.find_image(name, self.wanted_device, self.config.image_base)
 
     def _local(self) -> Place:
         self._check_device("local", self.machine.torch_gpus)
@@ -195,7 +202,7 @@ class Choices:
                 "image=native runs the authors' code beside today's torch."
             )
         self._check_device("docker", len(self.machine.gpus))
-        return Place("docker", self.wanted_device, name, self.machine.find_image(name, self.wanted_device))
+        return Place("docker", self.wanted_device, name, self._find_image(name))
 
     def _check_device(self, runtime: str, count: int) -> None:
         kind, index = devices.parse_device(self.wanted_device)

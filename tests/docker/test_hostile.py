@@ -111,10 +111,9 @@ def test_lines_that_are_no_events_do_no_harm(bench: Bench) -> None:
     points = [naming_itself(deed("babble", seed=line), line=line) for line in range(len(BABBLE))]
     after = deed("fine")
     bench.run(intruder_job([*points, after]))
-    for point in points[:-1]:
+    for point in points:
         assert bench.row(point)["status"] in ("done", "failed")
-    assert bench.row(points[-1])["status"] in ("done", "failed")
-    assert bench.row(after)["status"] in ("done", "failed")
+    assert bench.row(after)["status"] == "done"
     assert "no JSON at all" in bench.log(), "what is no event goes to the log"
 
 

@@ -26,8 +26,16 @@ DEVICES = {
 }  # fmt: skip
 #: File systems of the kernel's own making, and the layers of the image.
 KERNEL = {"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay"}
-#: What the engine itself mounts: the names of a machine without a network, and the first process.
-ENGINE = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/sbin/docker-init", "/dev/init"}
+#: What the engine itself mounts: the image, the names of a machine without a network, the first process.
+ENGINE = {
+    "/",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+    "/sbin/docker-init",
+    "/usr/sbin/docker-init",
+    "/dev/init",
+}
 #: How the kernel refuses.
 REFUSED = ("EROFS", "EACCES", "EPERM")
 

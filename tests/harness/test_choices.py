@@ -30,8 +30,8 @@ class Fake:
     engine_gpu_problem: str | None = "the engine has no NVIDIA runtime."
     built: tuple[str, ...] = ()
 
-    def find_image(self, name: str, device: str) -> Image | None:
-        return IMAGE if name in self.built else None
+    def find_image(self, name: str, device: str, base: str | None) -> Image | None:
+        return IMAGE if name in self.built and base in (None, IMAGE.base) else None
 
 
 BARE = Fake()
@@ -109,6 +109,8 @@ def test_the_estimate_grows_with_what_it_is_made_of():
         (BUILT, {}, False, Place("docker", "cpu", "native", IMAGE)),
         (BUILT, {"runtime": "local"}, False, Place("local", "cpu")),
         (ENGINE, {"runtime": "docker"}, False, Place("docker", "cpu", "native")),
+        (BUILT, {"runtime": "docker", "image_base": "base"}, False, Place("docker", "cpu", "native", IMAGE)),
+        (BUILT, {"runtime": "docker", "image_base": "other"}, False, Place("docker", "cpu", "native")),
         (GPU, {}, True, Place("local", "cuda")),
         (GPU_ENGINE, {}, True, Place("docker", "cuda", "native")),
         (GPU_ENGINE, {"device": "cuda:1", "runtime": "docker"}, True, Place("docker", "cuda:1", "native")),
