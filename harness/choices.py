@@ -14,7 +14,6 @@ from harness import devices
 from harness.config import AUTO, BenchConfig
 from harness.errors import UserError, unknown
 from harness.images import Image, find_image, image_names
-from harness.images.base import local_base
 from harness.memory import gib, needed_memory
 from harness.runtimes.engine import connect, engine_problem, gpu_problem
 
@@ -69,10 +68,7 @@ class Machine:
 
     def find_image(self, name: str, device: str, base: str | None) -> Image | None:
         """The built image of a name that serves a device, on `base` where one is wanted."""
-        client = connect()
-        if base and local_base(client, base) is None:
-            return None  # a base that is still to be pulled has no image on it
-        return find_image(client, name, device, base)
+        return find_image(connect(), name, device, base)
 
 
 @dataclass

@@ -48,7 +48,7 @@ def bench(words: list[str], dry_run: bool = False) -> int:
     store = RunStore(folder(config.results) / run_name(config))
     if dry_run:
         _print_notes(plan.notes)
-        print_dry_run(plan, store.run, words)
+        print_dry_run(plan, store.run, words, config.image_base)
         return 0
     _make_folder(folder(config.reports) / store.run)
     with store.locked():

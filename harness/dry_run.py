@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from adapters.cards import get_card
+from harness.images.image import variant_for
 from harness.memory import gib, needed_memory
 from harness.plan import Plan
 from harness.points import Job
@@ -18,13 +19,14 @@ _POINTS = ("job", "kind", "task", "scheduler", "steps", "estimator", "seed", "sa
 _DOWNLOADS = ("model", "checkpoint", "size", "place", "source")
 
 
-def print_dry_run(plan: Plan, run: str, words: Sequence[str]) -> None:
+def print_dry_run(plan: Plan, run: str, words: Sequence[str], base: str | None = None) -> None:
     """Print a plan as tab-separated tables under headings: jobs, points, downloads, commands.
 
     Args:
         plan: the plan; nothing of it was prepared.
         run: name of the run folder.
         words: the settings the user gave.
+        base: image that others are built on, None for what their Dockerfiles say.
     """
     _print_table(f"jobs of run {run}", _JOBS, map(_job_row, plan.jobs))
     print()
@@ -34,8 +36,9 @@ def print_dry_run(plan: Plan, run: str, words: Sequence[str]) -> None:
     print("\n# commands")
     for download in plan.downloads:
         print(f"tdbench fetch {download.model}:{download.checkpoint}")
-    for name in dict.fromkeys(name for name, _ in plan.images):
-        print(f"tdbench images {name}")
+    for name, device in plan.images:
+        chosen = ["--variant", variant_for(device), *(["--base", base] if base else [])]
+        print(shlex.join(["tdbench", "images", name, *chosen]))
     print(shlex.join(["tdbench", "bench", *words]))
 
 

@@ -140,7 +140,7 @@ def _not_this(requirement: Requirement) -> str:
         return (
             f"the index gave a CUDA build of torch {requirement.version}, and a CPU image needs a CPU build: set "
             "PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS to where PyTorch's CPU wheels are, or build the CUDA variant, which "
-            "runs on a CPU too."
+            "runs on a CPU too: tdbench images --variant cuda"
         )
     return f"pip brought no wheel of {requirement.name}=={requirement.version} with a known sha256."
 

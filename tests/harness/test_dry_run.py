@@ -70,10 +70,10 @@ def test_what_must_be_built(capsys):
     plan = make_plan(config)
     job = plan.jobs[0].__class__(**{**vars(plan.jobs[0]), "place": Place("docker", "cpu", "native")})
     plan = plan.__class__(**{**vars(plan), "jobs": [job]})
-    dry_run.print_dry_run(plan, "r", ["model=radd"])
+    dry_run.print_dry_run(plan, "r", ["model=radd"], "mine:1")
     out = capsys.readouterr().out
     assert tables(out)["jobs"].loc[0, "image"] == "containers/native (to be built)"
-    assert "\ntdbench images native\n" in out
+    assert "\ntdbench images native --variant cpu --base mine:1\n" in out
 
 
 def test_a_mistake_is_still_one_line(capsys):

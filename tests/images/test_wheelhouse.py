@@ -109,6 +109,15 @@ def test_what_came_before_a_failure_is_kept(trial: Trial) -> None:
     assert kept() == [trial.torch.name]
 
 
+def test_each_large_wheel_is_kept_as_soon_as_it_came(trial: Trial) -> None:
+    triton = make_wheel(trial.links, "triton", "3")
+    trial.require(trial.torch, triton)
+    triton.unlink()
+    with pytest.raises(UserError, match="cannot get the wheels of triton: No matching"):
+        get(trial)
+    assert kept() == [trial.torch.name]
+
+
 @pytest.mark.parametrize(
     ("said", "expected"),
     [

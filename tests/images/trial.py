@@ -102,6 +102,10 @@ class Trial:
         """Add a step to the Dockerfile."""
         self.write(self.dockerfile, f"{self.dockerfile.read_text()}{step}\n")
 
+    def only(self, step: str) -> None:
+        """A Dockerfile with this one step, where the others only cost time."""
+        self.write(self.dockerfile, f"ARG BASE=some/base:1\nARG PYTHON=3.11\nFROM ${{BASE}}\n{step}\n")
+
     def archive(self, python: str, **facts: str) -> None:
         """Change facts of a pinned Python."""
         path = self.containers / "python.yaml"
