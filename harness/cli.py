@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -200,8 +199,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 fine, 1 when a point failed or engines differ, 2 when the request was wrong, 130 when interrupted.
     """
     arguments = parser().parse_args(argv)
-    # As Ctrl-C: what was started (a worker, a container) is stopped on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code: int = arguments.call(arguments)
         return code

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ MEMORY = 2 << 30
 GROWTH, LEAST = 4, 64 << 20
 #: Bytes of the container's complaints that are kept.
 LONGEST_LOG = 16 << 20
+#: What the container says, with what each event holds.
+EVENTS: Mapping[str, Mapping[str, Any]] = {"file": {"file": int}, "refused": {"file": int, "message": str}}
 #: How often the output is looked at while it is written, seconds.
 LOOK_SECONDS = 1.0
 #: Objects left out of a file that are named on screen.
@@ -268,7 +270,7 @@ def _watch(container: Container, plan: Plan, out: Path, log: Path, seconds: floa
             if log.stat().st_size > LONGEST_LOG:
                 raise UserError(f"converting {plan.source} was stopped: its container writes without end into its log.")
         # One line after the other, because `events_of` is silent while there is nothing but noise.
-        for event in events_of([line], container.log):
+        for event in events_of([line], container.log, EVENTS):
             refusal = _heard(event, plan) or refusal
     ending = container.wait()
     if refusal or ending.status or ending.problem:

@@ -86,23 +86,25 @@ EVENTS: Mapping[str, Mapping[str, Any]] = {
 ROW = {"point": str, "status": str, "reason": _TEXT_OR_NONE, "message": _TEXT_OR_NONE}
 
 
-def events_of(lines: Iterable[bytes | None], log: BinaryIO) -> Iterator[Record | None]:
-    """Events in a worker's output. Any other line goes to the log."""
+def events_of(
+    lines: Iterable[bytes | None], log: BinaryIO, known: Mapping[str, Mapping[str, Any]] = EVENTS
+) -> Iterator[Record | None]:
+    """Events in a worker's output, those that are `known`. Any other line goes to the log."""
     for line in lines:
-        event = None if line is None else _event(line)
+        event = None if line is None else _event(line, known)
         if line is not None and event is None:
             write_log(log, line + b"\n")
         else:
             yield event
 
 
-def _event(line: bytes) -> Record | None:
+def _event(line: bytes, known: Mapping[str, Mapping[str, Any]]) -> Record | None:
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):
         return None
     kind = event.get("event") if isinstance(event, dict) else None
-    if not isinstance(kind, str) or kind not in EVENTS or not holds(event, EVENTS[kind]):
+    if not isinstance(kind, str) or kind not in known or not holds(event, known[kind]):
         return None
     return event if kind != "row" or holds(event["row"], ROW) else None
 

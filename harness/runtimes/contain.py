@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 PYTHON = "/opt/tdbench/bin/python"
 #: Shared memory of a container, bytes; part of its memory limit, as is /tmp.
 SHARED_MEMORY = 256 << 20
+#: Of each process: bytes of a core dump.
+PROCESS_LIMITS = {"core": 0}
 #: Variables for every command: all caches below /tmp, the only other place it can write to, and no look-ups.
 ENVIRONMENT = {
     "HOME": "/tmp",
@@ -145,7 +147,7 @@ def create_arguments(box: Box, command: Sequence[str], facts: Mapping[str, Any])
         "memswap_limit": box.limits.memory,
         "pids_limit": box.limits.pids,
         "nano_cpus": int(box.limits.cpus * 1e9),
-        "ulimits": [Ulimit(name="core", soft=0, hard=0)],
+        "ulimits": [Ulimit(name=name, soft=most, hard=most) for name, most in PROCESS_LIMITS.items()],
         # The first process of a container ignores signals; a small one of the engine's takes that place.
         "init": True,
         # Its output reaches us over the socket; a copy in the engine would fill its disk.

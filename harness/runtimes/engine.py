@@ -167,15 +167,15 @@ def _refusal(what: str, error: Exception) -> str:
         return f"the container engine did not {what}: {_reason(error)}. Is it still running? See `docker info`."
     said = " ".join(str(error.explanation or error).split())
     for sign, text in _KNOWN.items():
-        if sign in said:
+        if sign in said.lower():
             return text.format(said=said)
     return f"the container engine did not {what}: {said.rstrip('.')}."
 
 
-#: What an engine says, and what to do about it.
+#: What an engine says (in lower case: Docker's and Podman's differ in that), and what to do about it.
 _KNOWN = {
     "could not select device driver": NO_GPU,
-    "unresolvable CDI devices": NO_GPU,
+    "unresolvable cdi devices": NO_GPU,
     "bind source path does not exist": (
         "the container engine does not see a folder of this machine ({said}): it must run on this machine, "
         "see DOCKER_HOST."
@@ -183,7 +183,7 @@ _KNOWN = {
     "no space left on device": (
         "the container engine's disk is full ({said}): see `docker system df`, remove what is not needed."
     ),
-    "No such image": "{said}: build it again with `tdbench images`.",
+    "no such image": "{said}: build it again with `tdbench images`.",
 }
 
 

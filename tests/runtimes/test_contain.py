@@ -64,7 +64,7 @@ def test_the_walls(box):
     }
     assert {key: made[key] for key in wanted} == wanted
     assert made["log_config"]["Type"] == "none"
-    assert [dict(limit) for limit in made["ulimits"]] == [{"Name": "core", "Soft": 0, "Hard": 0}]
+    assert dict(made["ulimits"][0]) == {"Name": "core", "Soft": 0, "Hard": 0}
     for key in ("privileged", "cap_add", "devices", "pid_mode", "volumes", "ports", "userns_mode"):
         assert not made.get(key), key
 

@@ -117,14 +117,14 @@ def test_a_flood_of_output_does_not_hold_up_the_end(engine, image, job):
 
 
 def test_an_image_that_is_gone(engine, image, job):
-    with pytest.raises(UserError, match=r"No such image.*tdbench images"):
+    with pytest.raises(UserError, match=r"[Nn]o such image.*tdbench images"):
         start(engine, "sha256:" + "0" * 64, job, "")
     assert not (job / "worker.log").is_symlink()
 
 
 def test_a_limit_that_the_engine_refuses(engine, image, job):
-    box = Box(image, (), (job,), replace(LIMITS, cpus=100_000.0))
-    with pytest.raises(UserError, match=r"did not start a container: .*CPUs"):
+    box = Box(image, (), (job,), replace(LIMITS, memory=1 << 10))
+    with pytest.raises(UserError, match=r"did not start a container: .*memory"):
         Container(engine, box, [PYTHON], job / "worker.log")
     assert engine.api.containers(all=True, filters={"label": [f"tdbench.folder={job}"]}) == []
     assert job.stat().st_uid == os.getuid(), "what was lent for the start is taken back"
@@ -133,9 +133,9 @@ def test_a_limit_that_the_engine_refuses(engine, image, job):
 def test_an_image_without_our_python(engine, image, job):
     container = Container(engine, Box(image, (), (job,), LIMITS), ["/no/such/program"], job / "worker.log")
     assert output(container) == []
-    assert container.wait().status == 127
+    assert container.wait().status > 0
     container.stop()
-    assert "/no/such/program failed: No such file" in (job / "worker.log").read_text()
+    assert "No such file" in (job / "worker.log").read_text()
 
 
 class Relay:
