@@ -132,7 +132,7 @@ class BenchConfig:
     dtype: str = option("float32", f"network arithmetic: {', '.join(DTYPES)}")
     threads: Any = option(None, "CPU threads of the worker; empty: one a physical core")
     warmup_calls: int = option(3, "most warm-up calls before a point is timed")
-    time_limit: Any = option(None, "seconds a point may take; empty: no limit")
+    time_limit: Any = option(None, "seconds a point, or loading the model, may take; empty: no limit")
     trace: bool = option(False, "keep intermediate states of the first batch of each point")
     data_seed: int = option(0, "seed of a generated benchmark's data")
     run: Any = option(None, "name of the run folder; empty: made from the configuration, so the same command resumes")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from functools import cache
 
 import psutil
 
 from adapters.cards import get_card
 from harness.config import BenchConfig
+from harness.images import ensure_image
 from harness.plan import Plan, threads
 from harness.points import Job
 from harness.runtimes.base import Runtime
 from harness.runtimes.contain import Limits
+from harness.runtimes.docker import DockerRuntime
+from harness.runtimes.engine import connect
 from harness.runtimes.local import LocalRuntime
 from harness.weights import fetch_weights
 
@@ -30,9 +33,6 @@ def fetch_and_build(plan: Plan, config: BenchConfig) -> None:
         card = get_card(download.model)
         fetch_weights(card, card.checkpoints[download.checkpoint])
     if plan.images:
-        from harness.images import ensure_image
-        from harness.runtimes.engine import connect
-
         for name, device in plan.images:
             ensure_image(connect(), name, device, config.image_base)
 
@@ -47,20 +47,13 @@ def container_limits(config: BenchConfig) -> Limits:
 def runtimes(config: BenchConfig) -> Callable[[Job], Runtime]:
     """The runtime of each job of a prepared plan."""
     limits = container_limits(config)
+    client = cache(connect)
 
     def runtime_for(job: Job) -> Runtime:
         image = job.place.image
         if image is None:
             return LocalRuntime()
-        from harness.runtimes.docker import DockerRuntime  # needs the engine
-
-        facts = {
-            "name": "docker",
-            "image": image.tag,
-            "image_id": image.id,
-            "image_digest": image.digest,
-            "limits": asdict(limits),
-        }
-        return DockerRuntime(image.id, facts, limits, job.place.device)
+        facts = {"image": image.tag, "image_digest": image.digest}
+        return DockerRuntime(image.id, facts, limits, job.place.device, client())
 
     return runtime_for

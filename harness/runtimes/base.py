@@ -89,13 +89,14 @@ ROW = {"point": str, "status": str, "reason": _TEXT_OR_NONE, "message": _TEXT_OR
 def events_of(
     lines: Iterable[bytes | None], log: BinaryIO, known: Mapping[str, Mapping[str, Any]] = EVENTS
 ) -> Iterator[Record | None]:
-    """Events in a worker's output, those that are `known`. Any other line goes to the log."""
+    """Events in a worker's output, those that are `known`. Any other line goes to the log, and None comes in its place,
+    so that noise does not keep the caller from the clock.
+    """
     for line in lines:
         event = None if line is None else _event(line, known)
         if line is not None and event is None:
             write_log(log, line + b"\n")
-        else:
-            yield event
+        yield event
 
 
 def _event(line: bytes, known: Mapping[str, Mapping[str, Any]]) -> Record | None:

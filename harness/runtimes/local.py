@@ -68,16 +68,19 @@ class LocalWorker:
 
     def events(self) -> Iterator[Record | None]:
         """See `Worker`."""
-        for event in events_of(self._lines, self._log):
-            yield event
-            if event is None and self._process.poll() is not None:
-                return  # a process that it started holds its output open
+        yield from events_of(self._output(), self._log)
         # It may close its output and go on.
         while self._process.poll() is None:
             try:
                 self._process.wait(POLL_SECONDS)
             except subprocess.TimeoutExpired:
                 yield None
+
+    def _output(self) -> Iterator[bytes | None]:
+        for line in self._lines:
+            yield line
+            if line is None and self._process.poll() is not None:
+                return  # a process that it started holds its output open
 
     def wait(self) -> Ending:
         """See `Worker`."""

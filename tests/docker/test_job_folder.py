@@ -12,16 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from harness.points import Job
 from harness.store import Record
 from tests.docker.jobs import Bench, deed, intruder_job
 
 #: What the host reads or writes in a job folder.
 FILES = ("points.jsonl", "batches.jsonl", "sessions.jsonl", "job.json", "job.json.part", "worker.log", "prompts.jsonl")
+#: What a worker puts in their place.
+REPLACEMENTS = ("link", "pipe", "folder", "garbage", "locked")
 CONTENT = "of the host, without a newline at its end"
+#: How often the same command is given.
+RUNS = 2
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def target() -> Iterator[Path]:
     """A file of the host that nobody but its owner should change."""
     folder = Path(tempfile.mkdtemp(prefix="tdbench-target-"))
@@ -31,37 +34,51 @@ def target() -> Iterator[Path]:
 
 
 def tampering(bench: Bench, target: Path, by: str, then: str) -> Record:
-    """A point that puts something else in the place of all those files."""
-    folder = str(bench.store.job_folder(by))
-    return deed("tamper", job=by, by=by, then=then, target=str(target), files=FILES, folder=folder)
+    """A point, alone in its job, that puts something else in the place of all those files."""
+    job = f"{by}-{then}".replace(" ", "-")
+    folder = str(bench.store.job_folder(job))
+    return deed("tamper", job=job, by=by, then=then, target=str(target), files=FILES, folder=folder)
 
 
-def check(bench: Bench, target: Path) -> None:
-    """The host's file is as it was, and what is left belongs to the caller."""
-    assert target.read_text() == CONTENT
-    for path in (bench.store.folder / "jobs").rglob("*"):
-        assert path.is_file() or path.is_dir(), f"{path} is neither file nor folder"
-        assert not path.is_symlink()
-        assert path.stat().st_uid == os.getuid()
+@pytest.fixture(scope="module")
+def failures(shared: Bench, target: Path) -> list[dict[str, Record]]:
+    """What became of such points whose worker then died, by replacement, in each of the runs; a good job comes last.
+    The host itself writes the row of a worker that died."""
+    bad = {by: tampering(shared, target, by, "die") for by in REPLACEMENTS}
+    good = deed("fine", job="good")
+    jobs = [intruder_job([point], name=point["job"]) for point in (*bad.values(), good)]
+    runs = []
+    for _ in range(RUNS):
+        failed = {row["point"]: row for row in shared.run(*jobs).failed}
+        assert shared.row(good)["status"] == "done"
+        runs.append({by: failed[point["fingerprint"]] for by, point in bad.items()})
+    return runs
 
 
-@pytest.mark.parametrize("by", ["link", "pipe", "folder", "garbage", "locked"])
-def test_the_row_of_a_worker_that_tampered_and_died(bench: Bench, target: Path, by: str) -> None:
-    """The host itself writes such a row; the other jobs go on, and so does the same command later."""
-    bad, good = tampering(bench, target, by, "die"), deed("fine", job="good")
-    jobs: list[Job] = [intruder_job([bad], name=by), intruder_job([good], name="good")]
-    for _ in range(2):
-        outcome = bench.run(*jobs)
-        assert [row["point"] for row in outcome.failed] == [bad["fingerprint"]]
-        assert CONTENT not in outcome.failed[0]["message"]
-        assert bench.row(good)["status"] == "done"
-        check(bench, target)
+@pytest.mark.parametrize("by", REPLACEMENTS)
+def test_a_worker_that_tampered_and_died(
+    shared: Bench, target: Path, failures: list[dict[str, Record]], by: str
+) -> None:
+    for rows in failures:
+        assert rows[by]["message"]
+        assert CONTENT not in rows[by]["message"]
+    check(shared.store.job_folder(f"{by}-die"), target)
 
 
 @pytest.mark.parametrize("by", ["link", "pipe"])
-def test_reading_what_a_worker_left_that_goes_on(bench: Bench, target: Path, by: str) -> None:
+def test_reading_what_a_worker_left_that_went_on(bench: Bench, target: Path, by: str) -> None:
     """A finished point whose files are not what they seem."""
-    bad = tampering(bench, target, by, "go on")
-    bench.run(intruder_job([bad], name=by))
-    check(bench, target)
+    point = tampering(bench, target, by, "go on")
+    bench.run(intruder_job([point], name=point["job"]))
     assert CONTENT not in str([bench.store.rows(), bench.store.batches(), bench.store.sessions()])
+    check(bench.store.job_folder(point["job"]), target)
+
+
+def check(folder: Path, target: Path) -> None:
+    """The host's file is as it was, and what is left are plain files of the caller."""
+    assert target.read_text() == CONTENT
+    assert (folder / "job.json").is_file()
+    for path in folder.rglob("*"):
+        assert path.is_file(), f"{path} is no file"
+        assert not path.is_symlink()
+        assert path.stat().st_uid == os.getuid()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from harness.benchmarks import BenchmarkData
 from harness.commands import prepare_data
 from harness.config import BenchConfig
 from harness.execute import Settings, execute
@@ -26,14 +28,32 @@ ODD = "results of Ü, a:b=c 'd' $e {f}"
 def generate(folder: Path, config: BenchConfig, bench: Bench | None) -> RunStore:
     """The first stage of `tdbench bench`, in containers where a bench is given, else here."""
     store = RunStore(folder)
-    data = {b.name: prepare_data(b, config, store.benchmark_data(b.name)) for b in make_plan(config).benchmarks}
-    plan = make_plan(config, data)
+    plan = make_plan(config, prepared(folder, config))
     store.write_plan({"points": plan.points, "config": {}, "command": "test"})
     runtime_for = (lambda job: bench.runtime(LIMITS)) if bench else None
     with store.locked():
         outcome = execute(store, plan, Settings(1, 1, None), Progress(io.StringIO()), runtime_for)
     assert outcome.failed == []
     return store
+
+
+def prepared(folder: Path, config: BenchConfig) -> dict[str, BenchmarkData]:
+    """The data of a run, made where it is not there."""
+    store = RunStore(folder)
+    return {b.name: prepare_data(b, config, store.benchmark_data(b.name)) for b in make_plan(config).benchmarks}
+
+
+def both_ways(folder: Path, config: BenchConfig, bench: Bench) -> tuple[RunStore, RunStore]:
+    """A run here and the same in containers, side by side."""
+    prepared(folder / "here", config)
+    shutil.copytree(folder / "here" / "data", folder / "inside" / "data")
+    with ThreadPoolExecutor() as threads:
+        runs = [
+            threads.submit(generate, folder / name, config, where)
+            for name, where in (("here", None), ("inside", bench))
+        ]
+        here, inside = (run.result() for run in runs)
+    return here, inside
 
 
 def figures(store: RunStore, point: Record) -> list[Record]:
@@ -44,15 +64,12 @@ def figures(store: RunStore, point: Record) -> list[Record]:
 
 
 @pytest.fixture(scope="module")
-def both(shared: Bench, tmp_path_factory) -> tuple[RunStore, RunStore]:
+def both(shared: Bench) -> tuple[RunStore, RunStore]:
     config = BenchConfig(
         model=list(MODELS), checkpoint="tiny", controls=["bigram"], steps=[2], seeds=[0], samples=4, batch_size=2,
         likelihood_samples=3, draws=2, runtime="local", device="cpu",
     )  # fmt: skip
-    here = generate(tmp_path_factory.mktemp("here"), config, None)
-    inside = shared.folder / "inside"
-    shutil.copytree(here.folder / "data", inside / "data")  # which takes longest to prepare
-    return here, generate(inside, config, shared)
+    return both_ways(shared.folder, config, shared)
 
 
 @pytest.mark.parametrize("model", [*MODELS, "bigram"])
@@ -87,8 +104,7 @@ def test_the_engine_upstream_and_folders_with_odd_names(bench: Bench) -> None:
         length=LENGTH, samples=4, batch_size=2, controls=[], likelihood_samples=2, draws=4, runtime="local",
         device="cpu", benchmark="toy",
     )  # fmt: skip
-    here = generate(folder / "here", config, None)
-    inside = generate(folder / "inside", config, bench)
+    here, inside = both_ways(folder, config, bench)
     assert [point["kind"] for point in here.points()] == ["generate", "likelihood"]
     for point in here.points():
         assert here.rows()[point["fingerprint"]]["status"] == "done"

@@ -419,11 +419,20 @@ def test_what_is_printed_past_python_is_no_event(store):
 
 
 @pytest.mark.usefixtures("loud")
-def test_a_worker_that_closes_its_output_is_still_stopped_at_the_limit(store):
+@pytest.mark.parametrize("deed", ["silent", "endless"])
+def test_a_worker_that_hangs_is_stopped_whatever_it_prints(store, deed):
     began = time.monotonic()
-    outcome, _ = run(store, [make_point("silent")], time_limit=4.0)
+    outcome, _ = run(store, [make_point(deed)], time_limit=4.0)
     assert [row["reason"] for row in outcome.failed] == ["time_limit"]
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.usefixtures("loud")
+def test_a_worker_that_dies_is_not_waited_for_because_of_its_children(store):
+    began = time.monotonic()
+    outcome, _ = run(store, [make_point("orphan")])
+    assert "status 7" in outcome.failed[0]["message"]
+    assert time.monotonic() - began < 25
 
 
 def test_failure_reasons_of_allocators():

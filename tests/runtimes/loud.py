@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 
 from tests.fakes.shaky import adapter as shaky
@@ -20,6 +21,18 @@ def silent(calls):
     time.sleep(60)
 
 
+def endless(calls):
+    """Print without a pause."""
+    while True:
+        os.write(1, b"noise\n" * 100)
+
+
+def orphan(calls):
+    """Die, and leave a process behind that holds the output open."""
+    subprocess.Popen(["sleep", "30"])
+    os._exit(7)
+
+
 def load(spec):
-    shaky.MISBEHAVIOUR.update(chatty=chatty, silent=silent)
+    shaky.MISBEHAVIOUR.update(chatty=chatty, silent=silent, endless=endless, orphan=orphan)
     return shaky.load(spec)
