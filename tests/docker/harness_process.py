@@ -6,6 +6,7 @@ Settings are JSON: the folder of the run, the image, points of the intruder, a t
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ def start(bench: Bench, points: list[Record], before: Sequence[str] = (), **opti
 
 
 if __name__ == "__main__":
+    # Ignored in what a shell starts in the background, and so in all below.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     given = json.loads(sys.argv[1])
     bench = Bench(Path(given["folder"]), given["image"])
     outcome = bench.run(intruder_job(given["points"]), time_limit=None)
