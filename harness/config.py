@@ -22,7 +22,7 @@ ENGINES = ("native", "upstream")
 #: A choice that is made for the user, and said with its reason.
 AUTO = "auto"
 RUNTIMES = (AUTO, "local", "docker")
-DEFAULT_STEPS = [4, 16, 64]
+DEFAULT_STEPS = [4, 10, 20, 64]
 DEFAULT_CONTROLS = ["data", "shuffled", "copy", "unigram", "bigram", "repetitive"]
 C = TypeVar("C")
 
@@ -99,7 +99,7 @@ class BenchConfig:
         "default",
         "tasks (list): unconditional, prefix, infill, seq2seq; 'none' for likelihood only; 'default': the benchmark's",
     )
-    steps: Any = option("default", "sampler step counts to sweep (list), or 'default': 4,16,64")
+    steps: Any = option("default", "sampler step counts to sweep (list), or 'default': 4,10,20,64")
     schedulers: Any = option("default", "sampling algorithms (list), or 'default': what the model's card marks")
     options: Any = option({}, "scheduler options, as {temperature: 0.9, top_p: 0.95, sampling_dtype: native}")
     samples: Any = option(None, "sequences to generate at each point; empty: the benchmark's own count, else 256")

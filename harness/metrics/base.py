@@ -42,6 +42,21 @@ class ScoreInput:
 
 
 @dataclass(frozen=True)
+class SampleValues:
+    """What a figure is made of, sample by sample, so that two points can be compared in pairs.
+
+    Every such figure is a function of sums over samples: a mean, a ratio, the exponential of a ratio, a corpus BLEU.
+
+    Attributes:
+        statistic: name of that function (`harness.paired.STATISTICS`).
+        rows: n rows of k numbers, one row a sample in the order of the samples; their columns are what is summed.
+    """
+
+    statistic: str
+    rows: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
 class Score:
     """A figure with its interval, or None with the reason.
 
@@ -51,6 +66,7 @@ class Score:
         high: upper end.
         reason: why `value` is None; None otherwise.
         detail: whatever is needed to compute the figure otherwise (counts, sums, signatures).
+        samples: what the figure is made of, sample by sample; None for figures of a whole set (MAUVE, self-BLEU).
     """
 
     value: float | None
@@ -58,6 +74,7 @@ class Score:
     high: float | None = None
     reason: str | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
+    samples: SampleValues | None = None
 
     def __post_init__(self) -> None:
         if (self.value is None) == (self.reason is None):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from harness import comparable
+from harness.metrics.base import SampleValues
 
 Row = dict[str, Any]
 
@@ -25,6 +26,21 @@ LIKELIHOOD_FIGURES = ("bits_per_byte", "bits_per_char", "bits_per_token", "nats_
 
 #: Fields of a point that tell two rows of one place, model and scheduler apart, besides steps, seed and selection.
 VARIANT_FIELDS = ("engine", "runtime", "options", "batch_size", "length", "samples", "device", "dtype")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a user may ask of a report.
+
+    Attributes:
+        steps_budget: "best at up to N steps"; None: chosen from the data.
+        seconds_budget: "best within S seconds a sequence"; None: chosen from the data.
+        step_pair: the two step counts that are set against each other for every model.
+    """
+
+    steps_budget: int | None = None
+    seconds_budget: float | None = None
+    step_pair: tuple[int, int] = (10, 20)
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,10 @@ class ReportData:
         traces: by fingerprint, for each kept step the decoded states of samples 0, 1, ... (`RunStore.trace`).
         notes: sentences about what was settled for the user while planning.
         imports: the commands that brought imported rows into the run.
+        values: by fingerprint and metric, what a figure is made of, sample by sample; a metric may be missing.
+        convergence: by fingerprint, the states of a traced point with what was measured of each
+            (`harness.convergence`).
+        given: what the user asked of the report (`harness.config.ReportConfig`).
     """
 
     run: str
@@ -61,6 +81,9 @@ class ReportData:
     traces: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     imports: Sequence[str] = ()
+    values: Mapping[str, Mapping[str, SampleValues]] = field(default_factory=dict)
+    convergence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    given: Given = field(default_factory=lambda: Given())
 
 
 class Metric(NamedTuple):

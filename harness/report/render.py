@@ -23,12 +23,13 @@ from harness.report.data import (
     clean,
     group_by,
     kind_label,
-    metrics_of,
     rows_of,
     unique,
 )
 from harness.report.figures import Plot, all_series, draw
-from harness.report.places import Place, places_of
+from harness.report.page import Page
+from harness.report.parts import PARTS
+from harness.report.places import Place
 from harness.report.samples import browser, script_json
 from harness.report.summary import Remark, remarks, warnings, what_ran
 from harness.report.tables import Table, markdown, table_of
@@ -46,15 +47,15 @@ def write_report(data: ReportData, folder: Path) -> Path:
     Raises:
         OSError: when the folder cannot be written.
     """
-    rows = rows_of(data.table)
-    names, metrics = Names(rows), metrics_of(data)
-    sections = _sections(places_of(data, rows, metrics), names)
+    page = Page(data)
+    rows, names = page.rows, page.names
+    sections = _sections(page.places, names)
     folder.mkdir(parents=True, exist_ok=True)
     files = {f"{plot.name}.svg": svg.file_svg(plot.inline) for section in sections for plot in section.plots}
     files["table.csv"] = _csv(data.table)
     files["scores.csv"] = _csv(data.scores)
     files["table.md"] = _markdown_file(data, rows, sections, names)
-    files["index.html"] = _html(data, rows, names, metrics, sections)
+    files["index.html"] = _html(page, sections)
     for name, text in files.items():
         # Lone surrogates, which a broken text may hold, cannot be written as UTF-8.
         write_text(folder / name, text.encode("utf-8", "replace").decode("utf-8"))
@@ -172,37 +173,47 @@ def _twin(row: Row, schedulers: Mapping[str, str]) -> str:
     return schedulers.get(other, other)
 
 
-def _html(data: ReportData, rows: list[Row], names: Names, metrics: list[Metric], sections: Sequence[Section]) -> str:
-    samples = browser(data, [row for section in sections for row in section.place.rows], names)
-    environment = Environment(
-        loader=PackageLoader("harness.report", "."),
+def templates() -> Environment:
+    """The templates of all pages, everything escaped."""
+    return Environment(
+        loader=PackageLoader("harness.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html").render(
-        data=data,
-        label=kind_label(rows),
-        machine=_machine(data.environment),
-        css=_asset("report.css") + _palette(),
-        js=_asset("report.js"),
-        summary=_summary(rows, sections, names),
-        sections=sections,
-        alone=all(section.place.alone for section in sections),
-        has_plots=any(section.plots for section in sections),
-        problems=not_run(rows, names),
-        samples_json=script_json({"entries": samples.entries, "given": samples.given}),
-        has_samples=bool(samples.entries),
-        has_sources=bool(samples.given),
-        has_imports=any(map(comparable.is_imported, rows)),
-        samples_note=samples.note,
-        metrics=metrics,
-        notes=_method_notes(rows, metrics),
-        environment=flatten(data.environment),
-        benchmarks={name: data_facts(facts) for name, facts in data.benchmarks.items() if facts},
-        cards={model: flatten(card) for model, card in data.cards.items()},
-        commands=_commands(data, rows, names),
+
+
+def _html(page: Page, sections: Sequence[Section]) -> str:
+    data, rows, names, metrics = page.data, page.rows, page.names, page.metrics
+    samples = browser(data, [row for section in sections for row in section.place.rows], names)
+    return (
+        templates()
+        .get_template("report.html")
+        .render(
+            data=data,
+            parts={part.id: part.build(page) for part in PARTS},
+            label=kind_label(rows),
+            machine=_machine(data.environment),
+            css=assets("css") + _palette(),
+            js=assets("js"),
+            summary=_summary(rows, sections, names),
+            sections=sections,
+            alone=all(section.place.alone for section in sections),
+            has_plots=any(section.plots for section in sections),
+            problems=not_run(rows, names),
+            samples_json=script_json({"entries": samples.entries, "given": samples.given}),
+            has_samples=bool(samples.entries),
+            has_sources=bool(samples.given),
+            has_imports=any(map(comparable.is_imported, rows)),
+            samples_note=samples.note,
+            metrics=metrics,
+            notes=_method_notes(rows, metrics),
+            environment=flatten(data.environment),
+            benchmarks={name: data_facts(facts) for name, facts in data.benchmarks.items() if facts},
+            cards={model: flatten(card) for model, card in data.cards.items()},
+            commands=_commands(data, rows, names),
+        )
     )
 
 
@@ -213,8 +224,13 @@ def _commands(data: ReportData, rows: Sequence[Row], names: Names) -> list[dict[
     return own + [{"name": "imported rows", "model": "", "command": command} for command in data.imports]
 
 
-def _asset(name: str) -> str:
-    return resources.files("harness.report").joinpath(name).read_text(encoding="utf-8")
+def assets(kind: str) -> str:
+    """All style sheets or all scripts, the report's own first, then the parts' in the order of their names."""
+    files = [
+        file for file in resources.files("harness.report").joinpath("assets").iterdir() if file.name.endswith(kind)
+    ]
+    files.sort(key=lambda file: (not file.name.startswith("report."), file.name))
+    return "".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def _palette() -> str:

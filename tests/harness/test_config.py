@@ -8,7 +8,7 @@ from harness.errors import UserError
 
 def test_defaults_are_complete():
     config = build(BenchConfig, [])
-    assert config.step_counts == [4, 16, 64]
+    assert config.step_counts == [4, 10, 20, 64]
     assert not config.steps_given
     assert config.engine == ["native"]
     assert config.schedulers == ["default"]
