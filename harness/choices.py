@@ -108,14 +108,13 @@ class Choices:
         device = self.wanted_device
         if device == "cpu":
             return "device=cpu" if self.config.device == "cpu" else "no CUDA device here"
-        needed = needed_memory(
-            entry, self.config.batch_size, self.config.length or entry.length or 1, self.config.dtype
-        )
+        batch = max(self.config.batch_size)
+        needed = needed_memory(entry, batch, self.config.length or entry.length or 1, self.config.dtype)
         free = self._free_memory(device)
         if needed is None or free is None or needed <= free:
             return None
         return (
-            f"{entry.name} takes about {gib(needed)} at batch_size={self.config.batch_size} and {gib(free)} are free: "
+            f"{entry.name} takes about {gib(needed)} at batch_size={batch} and {gib(free)} are free: "
             "a smaller batch_size may fit"
         )
 

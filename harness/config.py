@@ -70,7 +70,19 @@ def as_list(value: Any) -> list[Any]:
 
 
 #: Settings of `BenchConfig` that are lists.
-LISTS = ("model", "benchmark", "task", "steps", "schedulers", "seeds", "likelihood", "controls", "metrics", "engine")
+LISTS = (
+    "model",
+    "benchmark",
+    "task",
+    "steps",
+    "schedulers",
+    "seeds",
+    "likelihood",
+    "controls",
+    "metrics",
+    "engine",
+    "batch_size",
+)
 
 
 @dataclass
@@ -107,7 +119,9 @@ class BenchConfig:
     mbr: bool = option(True, "seq2seq with several seeds: one more row that chooses among their texts (MBR)")
     length: Any = option(None, "tokens per sequence; empty: what the checkpoint was made for")
     window: Any = option(None, "size of a held-out text: characters (text) or words (toy); empty: as length")
-    batch_size: int = option(64, "sequences in one batch; part of the row's identity")
+    batch_size: Any = option(
+        [64], "sequences in one batch, or several sizes to sweep (list); part of the row's identity"
+    )
     likelihood: Any = option("default", "likelihood estimators (list), 'default' or 'none'")
     likelihood_samples: Any = option(None, "held-out texts to score; empty: the benchmark's own count, else 128")
     draws: int = option(16, "Monte-Carlo draws a text for a likelihood bound")
@@ -144,13 +158,14 @@ class BenchConfig:
             setattr(self, name, as_list(getattr(self, name)))
         if self.steps != ["default"]:
             self.steps = [positive("steps", value) for value in self.steps]
-        for name in ("batch_size", "draws", "warmup_calls"):
+        self.batch_size = [positive("batch_size", value) for value in self.batch_size]
+        for name in ("draws", "warmup_calls"):
             positive(name, getattr(self, name))
         for name in ("samples", "likelihood_samples", "length", "window", "threads"):
             if getattr(self, name) is not None:
                 positive(name, getattr(self, name))
-        if not self.steps or not self.seeds or not self.task or not self.benchmark:
-            raise UserError("steps, seeds, task and benchmark need at least one value each.")
+        if not all((self.steps, self.seeds, self.task, self.benchmark, self.batch_size)):
+            raise UserError("steps, seeds, task, benchmark and batch_size need at least one value each.")
         for seed in self.seeds if self.seeds != ["default"] else []:
             if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
                 raise UserError(f"seeds must be whole numbers, 0 or more, got '{seed}'.")

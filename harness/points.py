@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ class PointBuilder:
             "selection": None,
             "candidates": None,
             "length": self.length,
-            "batch_size": self.config.batch_size,
+            "batch_size": self.config.batch_size[0],
             "device": self.place.device,
             "dtype": self.config.dtype,
             "trace": self.config.trace,
@@ -169,15 +170,16 @@ class PointBuilder:
                     raise UserError(
                         f"{scheduler.name} of {self._who} has no task '{task}', only {', '.join(scheduler.tasks)}."
                     )
-                for steps in self._steps(scheduler):
+                sizes = self.config.batch_size if self.card.role != "control" else self.config.batch_size[:1]
+                for steps, batch_size in product(self._steps(scheduler), sizes):
                     for seed in self._seeds(scheduler):
-                        base = self._base("generate")
+                        base = self._base("generate") | {"batch_size": batch_size}
                         base |= {"task": task, "scheduler": scheduler.name, "steps": steps, "seed": seed}
                         wanted = self.benchmark.count("samples", self.config.samples)
                         base["samples"] = self._sample_count(wanted, task, scheduler)
                         base["options"] = self._options(scheduler)
                         base["precision"] = self._precision(scheduler, base["options"])
-                        base |= self._warm_up(scheduler, steps)
+                        base |= self._warm_up(scheduler, steps, batch_size)
                         yield self._sealed(base, self._shortage(wanted, base["samples"], task))
 
     @property
@@ -194,10 +196,10 @@ class PointBuilder:
             return self._at_most(wanted, "prompts")
         return self._at_most(wanted, "windows") if scheduler.held_out else wanted
 
-    def _warm_up(self, scheduler: SchedulerCard, steps: int) -> Record:
+    def _warm_up(self, scheduler: SchedulerCard, steps: int, batch_size: int) -> Record:
         """A warm-up call: the point's own batch with few steps, or one sequence where the steps are fixed."""
         if scheduler.steps == "any":
-            return {"warmup_steps": min(WARMUP_STEPS, steps), "warmup_count": self.config.batch_size}
+            return {"warmup_steps": min(WARMUP_STEPS, steps), "warmup_count": batch_size}
         return {"warmup_steps": steps, "warmup_count": 1}
 
     def _likelihood_points(self) -> Iterator[Record]:

@@ -36,6 +36,15 @@ def test_the_sweep_is_the_product():
     assert len({p["job"] for p in found}) == 1, "points of one model share one loaded model"
 
 
+def test_batch_sizes_can_be_swept_and_controls_and_likelihoods_take_the_first():
+    found = points(steps=4, batch_size=[8, 32], controls=["unigram"], likelihood="default")
+    mine = [(p["kind"], p["batch_size"]) for p in found if p["model"] == "shaky"]
+    assert mine.count(("generate", 8)) == mine.count(("generate", 32)) == 1
+    assert {p["batch_size"] for p in found if p["model"] == "unigram" or p["kind"] == "likelihood"} == {8}
+    warmups = {p["batch_size"]: p["warmup_count"] for p in found if p["model"] == "shaky" and p["kind"] == "generate"}
+    assert warmups == {8: 8, 32: 32}, "a warm-up is as large as the batch it prepares"
+
+
 def test_the_default_schedulers_are_those_the_card_marks():
     assert {p["scheduler"] for p in points()} == {"fine"}, "the first where it marks none"
     assert {p["scheduler"] for p in points(model=["radd"], steps=4)} == {"ancestral", "confidence"}
