@@ -5,52 +5,59 @@ samples are resampled or swapped whole, summed, and the figure is computed from 
 
 * Interval of the difference: percentile bootstrap over pairs (Efron and Tibshirani 1993, chapter 13).
 * p: two-sided permutation test, which swaps A and B in each pair by the toss of a coin (Good 2005, chapter 3; for
-  corpus figures called approximate randomisation, Riezler and Maxwell 2005). It is never 0: (hits + 1) / (tosses + 1).
+  corpus figures called approximate randomisation, Riezler and Maxwell 2005). With few pairs all swaps are tried and p
+  is exact; else it is (hits + 1) / (tosses + 1), never 0.
 * Several p: Holm's step-down adjustment (Holm 1979).
-* Smallest detectable difference: what a two-sided test at `ALPHA` finds four times in five, from the standard error of
-  the difference (Card et al. 2020, "With Little Power Comes Great Responsibility").
+* Smallest detectable difference: what a two-sided test at `ALPHA` finds four times in five among as many samples that
+  scatter as these do, from the standard error of the difference (Card et al. 2020, "With Little Power Comes Great
+  Responsibility").
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from harness import stats
 from harness.metrics.base import SampleValues
+from harness.sums import STATISTICS, Floats, Statistic, summands
 
+__all__ = [
+    "ALPHA",
+    "FEWEST_DIFFERING",
+    "POWER",
+    "STATISTICS",
+    "Comparison",
+    "compare",
+    "compare_by_keys",
+    "figure_of",
+    "holm",
+    "paired_values",
+    "percentile_ends",
+    "resampled_sums",
+    "smallest_detectable",
+]
+
+#: Below this a p-value tells two things apart.
 ALPHA = 0.05
+#: How often a difference that is said to be detectable would be found.
 POWER = 0.8
 TOSSES = 9_999
 _REACH = NormalDist().inv_cdf(1 - ALPHA / 2) + NormalDist().inv_cdf(POWER)
+#: Pairs that must differ before any p can be below `ALPHA`: the smallest p of m pairs is 2 / 2^m.
+FEWEST_DIFFERING = math.ceil(1 - math.log2(ALPHA))
+_BLOCK_CELLS = 1 << 18  # numbers at a time: 2 MB, which a cache holds
+#: The bits of every byte [256, 8], lowest first.
+_BITS = (np.arange(256)[:, None] >> np.arange(8) & 1).astype(np.float64)
 
-Floats = npt.NDArray[np.float64]
-
-
-def _mean(sums: Floats) -> Floats:
-    """Columns: value, 1 for each sample that counts."""
-    return _ratio(sums)
-
-
-def _ratio(sums: Floats) -> Floats:
-    """Columns: numerator, denominator. Not a number where the denominators sum to 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(sums[..., 1] > 0, sums[..., 0] / sums[..., 1], np.nan)
-
-
-def _exp_ratio(sums: Floats) -> Floats:
-    """Columns: numerator, denominator; the exponential of their ratio."""
-    return np.exp(_ratio(sums))
-
-
-#: From sums [..., k] to figures [...].
-STATISTICS: Mapping[str, Callable[[Floats], Floats]] = {"mean": _mean, "ratio": _ratio, "exp_ratio": _exp_ratio}
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,8 @@ class Comparison:
         high: upper end.
         p: of the two-sided permutation test, None for fewer than two pairs.
         pairs: how many samples were paired.
-        detectable: the smallest difference that this many pairs would show four times in five; None where unknown.
+        detectable: the smallest difference that this many pairs would show four times in five; None where it cannot
+            be told: fewer than six pairs differ at all, or all by the same.
     """
 
     a: float
@@ -82,13 +90,13 @@ def figure_of(values: SampleValues, seed: int = 0) -> tuple[float, float | None,
     """The figure and its 95 % bootstrap interval.
 
     Raises:
-        ValueError: for no samples, or an unknown statistic.
+        ValueError: for no samples, an unknown statistic, or numbers that are not finite or give no finite figure.
     """
-    rows, statistic = _rows(values), STATISTICS[values.statistic]
-    value = float(statistic(rows.sum(axis=0)))
+    rows, statistic = summands(values), STATISTICS[values.statistic]
+    value = _figure(rows, statistic)
     if len(rows) < 2:
         return value, None, None
-    return (value, *_percentiles(statistic(_weights(len(rows), seed) @ rows)))
+    return (value, *percentile_ends(statistic(resampled_sums(rows, seed))))
 
 
 def compare(a: SampleValues, b: SampleValues, seed: int = 0, tosses: int = TOSSES) -> Comparison:
@@ -101,72 +109,186 @@ def compare(a: SampleValues, b: SampleValues, seed: int = 0, tosses: int = TOSSE
         tosses: of the permutation test; the smallest p it can give is 1 / (tosses + 1).
 
     Raises:
-        ValueError: when the two are of different statistics or sizes, or empty.
+        ValueError: when the two are of different statistics or sizes, or as in `figure_of`.
     """
-    first, second = _rows(a), _rows(b)
+    first, second = summands(a), summands(b)
     if a.statistic != b.statistic or first.shape != second.shape:
         raise ValueError(f"{a.statistic} {first.shape} is not comparable in pairs with {b.statistic} {second.shape}")
     statistic, n = STATISTICS[a.statistic], len(first)
-    values = float(statistic(first.sum(axis=0))), float(statistic(second.sum(axis=0)))
+    values = _figure(first, statistic), _figure(second, statistic)
     difference = values[1] - values[0]
     if n < 2:
         return Comparison(*values, difference, None, None, None, n, None)
-    weights = _weights(n, seed)
-    spread = statistic(weights @ second) - statistic(weights @ first)
-    spread = spread[np.isfinite(spread)]
-    low, high = _percentiles(spread)
-    error = float(spread.std(ddof=1)) if len(spread) > 1 else math.nan
-    detectable = _REACH * error
-    p = _permutation(first, second, statistic, difference, seed, tosses)
-    return Comparison(*values, difference, low, high, p, n, detectable if math.isfinite(detectable) else None)
+    sums = resampled_sums(np.hstack([first, second]), seed)
+    spread = statistic(sums[:, statistic.columns :]) - statistic(sums[:, : statistic.columns])
+    p = _permutation(first, second, statistic, seed, tosses)
+    differing = int((first != second).any(axis=1).sum())
+    detectable = smallest_detectable(spread, values) if differing >= FEWEST_DIFFERING else None
+    return Comparison(*values, difference, *percentile_ends(spread), p, n, detectable)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def paired_values(
+    a_keys: Sequence[Key],
+    a: SampleValues,
+    b_keys: Sequence[Key],
+    b: SampleValues,
+) -> tuple[SampleValues, SampleValues]:
+    """The rows of the samples that both have, in the order of A; none where they share no sample.
+
+    Args:
+        a_keys: what each row of `a` is of, such as (seed, index).
+        a: of the one.
+        b_keys: as `a_keys`, of `b`.
+        b: of the other.
+
+    Raises:
+        ValueError: when keys repeat, or are not as many as the rows.
+    """
+    first, second = _by_key(a_keys, a), _by_key(b_keys, b)
+    shared = [key for key in first if key in second]
+    return (
+        SampleValues(a.statistic, [first[key] for key in shared]),
+        SampleValues(b.statistic, [second[key] for key in shared]),
+    )
+
+
+def compare_by_keys(
+    a_keys: Sequence[Key],
+    a: SampleValues,
+    b_keys: Sequence[Key],
+    b: SampleValues,
+    seed: int = 0,
+) -> Comparison | None:
+    """`compare` over the samples that both have (`paired_values`).
+
+    Returns:
+        None where they share no sample, or where those that they share give one of the two no figure.
+
+    Raises:
+        ValueError: as `paired_values` and `compare`.
+    """
+    first, second = paired_values(a_keys, a, b_keys, b)
+    if not first.rows or not all(math.isfinite(_total_figure(values)) for values in (first, second)):
+        return None
+    return compare(first, second, seed)
+
+
+def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
     """Holm's adjusted p-values in the order given, each at most 1; below `ALPHA` means different at that level for the
     whole family.
+
+    Args:
+        p_values: of the tests that were made.
+        family: how many tests count, where those that were not made count as ones of p = 1; None: as many as were made.
+
+    Raises:
+        ValueError: for a p outside 0..1.
     """
+    if not all(0 <= p <= 1 for p in p_values):
+        raise ValueError(f"not all are in 0..1: {list(p_values)}")
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    count = len(p_values) if family is None else family
     out, largest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        largest = max(largest, min(1.0, (count - rank) * p_values[i]))
         out[i] = largest
     return out
 
 
-def _rows(values: SampleValues) -> Floats:
-    if values.statistic not in STATISTICS:
-        raise ValueError(f"unknown statistic {values.statistic!r}, known: {', '.join(STATISTICS)}")
-    rows = np.asarray(values.rows, dtype=np.float64)
-    if not rows.size:
-        raise ValueError("no samples to compare")
+def _total_figure(values: SampleValues) -> float:
+    return float(STATISTICS[values.statistic](summands(values).sum(axis=0)))
+
+
+def _figure(rows: Floats, statistic: Statistic) -> float:
+    value = float(statistic(rows.sum(axis=0)))
+    if not math.isfinite(value):
+        raise ValueError(f"these samples give no finite figure but {value}")
+    return value
+
+
+def _by_key(keys: Sequence[Key], values: SampleValues) -> dict[Key, Sequence[float]]:
+    rows = dict(zip(keys, values.rows, strict=True))
+    if len(rows) < len(keys):
+        raise ValueError("two samples have the same key")
     return rows
 
 
 @lru_cache(maxsize=4)
-def _weights(n: int, seed: int) -> Floats:
+def _weights(n: int, seed: int) -> npt.NDArray[np.uint16]:
     """How often each of n samples is drawn in each resample [resamples, n]; the same for all figures of n samples."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(n, np.full(n, 1 / n), size=stats.RESAMPLES).astype(np.float64)
+    draws = (rng.integers(0, n, size=n) for _ in range(stats.RESAMPLES))
+    return np.stack([np.bincount(drawn, minlength=n).astype(np.uint16) for drawn in draws])
 
 
-@lru_cache(maxsize=4)
-def _tossed(n: int, seed: int, tosses: int) -> npt.NDArray[np.float32]:
-    """Which pairs are swapped in each toss [tosses, n], as 0 or 1."""
-    rng = np.random.default_rng([seed, 1])
-    return rng.integers(0, 2, size=(tosses, n), dtype=np.int8).astype(np.float32)
+def resampled_sums(rows: Floats, seed: int) -> Floats:
+    """Sums [resamples, k] over the rows [n, k], drawn with replacement; the same draws for every n and seed.
+
+    Args:
+        rows: summands, one row a sample.
+        seed: of the draws.
+    """
+    weights, columns = _weights(len(rows), seed), np.ascontiguousarray(rows.T)
+    size = max(1, _BLOCK_CELLS // len(rows))
+    # Not `@`: its threads wait for each other where cores are shared, and take many times longer for so little.
+    blocks = (weights[at : at + size].astype(np.float64) for at in range(0, len(weights), size))
+    return np.concatenate([np.einsum("rn,kn->rk", block, columns) for block in blocks])
 
 
-def _permutation(
-    a: Floats, b: Floats, statistic: Callable[[Floats], Floats], observed: float, seed: int, tosses: int
-) -> float:
-    """p of the two-sided permutation test; a difference that rounding alone could make is none."""
-    moved = _tossed(len(a), seed, tosses) @ (b - a)
-    tossed = np.abs(statistic(b.sum(axis=0) - moved) - statistic(a.sum(axis=0) + moved))
-    hits = int((~(tossed < abs(observed) * (1 - 1e-9) - 1e-12)).sum())
-    return (hits + 1) / (tosses + 1)
+def _coins(n: int, seed: int, tosses: int) -> npt.NDArray[np.uint8]:
+    """Which pairs each toss swaps [n / 8, tosses], a bit a pair: all 2^n ways where they are at most `tosses`, else
+    random ones after one that swaps none.
+    """
+    bytes_ = -(-n // 8)
+    if 2**n <= tosses:
+        return np.stack([np.arange(2**n) >> 8 * i & 255 for i in range(bytes_)]).astype(np.uint8)
+    coins = np.random.default_rng([seed, 1]).integers(0, 256, size=(bytes_, tosses + 1), dtype=np.uint8)
+    coins[:, 0] = 0
+    return coins
 
 
-def _percentiles(statistics: Floats) -> tuple[float | None, float | None]:
+def _tossed(rows: Floats, seed: int, tosses: int) -> Floats:
+    """Sums [tosses, k] over those of n rows that a toss swaps; of each eight rows all 256 sums are made once."""
+    coins = _coins(len(rows), seed, tosses)
+    eights = np.zeros((len(coins), 8, rows.shape[1]))
+    eights.reshape(-1, rows.shape[1])[: len(rows)] = rows
+    sums = np.zeros((coins.shape[1], rows.shape[1]))
+    for coin, eight in zip(coins, eights, strict=True):
+        sums += np.take(np.einsum("bi,ik->bk", _BITS, eight), coin, axis=0)
+    return sums
+
+
+def _permutation(a: Floats, b: Floats, statistic: Statistic, seed: int, tosses: int) -> float:
+    """p of the two-sided permutation test. A difference that rounding alone could make is none, and a swap that leaves
+    one side without a figure counts against a difference.
+    """
+    sums, moved = (a.sum(axis=0), b.sum(axis=0)), _tossed(b - a, seed, tosses)
+    figures = statistic(sums[0]), statistic(sums[1])
+    observed = abs(float(figures[1] - figures[0]))
+    least = observed * (1 - 1e-9) - 1e-12 * float(abs(figures[0]) + abs(figures[1]))
+    distances = np.abs(statistic(sums[1] - moved) - statistic(sums[0] + moved))
+    return float((~(distances < least)).mean())
+
+
+def smallest_detectable(spread: Floats, figures: tuple[float, float]) -> float | None:
+    """The smallest difference that a two-sided test at `ALPHA` finds with chance `POWER` (Card et al. 2020).
+
+    Args:
+        spread: the difference of each resample [resamples]; its standard deviation is the standard error.
+        figures: of both sides, which say how large a spread rounding alone could make.
+
+    Returns:
+        None where the standard error is 0 or unknown.
+    """
+    known = spread[np.isfinite(spread)]
+    error = float(known.std(ddof=1)) if len(known) > 1 else 0.0
+    return _REACH * error if error > 1e-12 * (abs(figures[0]) + abs(figures[1])) else None
+
+
+def percentile_ends(statistics: Floats) -> tuple[float | None, float | None]:
+    """Ends of the 95 % percentile interval of resampled figures [resamples]; those that are not finite are left out.
+    (None, None) where none is left.
+    """
     known = statistics[np.isfinite(statistics)]
     if not len(known):
         return None, None

@@ -1,7 +1,8 @@
 """The score stage: from the stored samples of a run to scores.jsonl. Works offline, on finished and half-finished runs.
 
 A score is kept as long as its key is the same: point, metric, version, settings, samples. A metric that gives no figure
-is a row with the reason; it is tried again by the next run, since a package or a judge may be there then.
+is a row with the reason; it is tried again by the next run, since a package or a judge may be there then. So is a
+figure that was stored before rows had the values of single samples.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
+from harness.convergence import Measures, converge
 from harness.errors import UserError
 from harness.metrics import Metric, Score, ScoreInput, get_metric, missing
+from harness.metrics.base import SampleValues
 from harness.progress import describe
 from harness.store import Record, RunStore
 from harness.worker.jsonl import read_lines
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from harness.metrics.judge import Judge
 
 ERROR_LOG = "score_errors.log"
+_DIGITS = 10
 
 
 @dataclass
@@ -65,7 +69,8 @@ def score(
     force: bool = False,
     progress: TextIO = sys.stderr,
 ) -> ScoreSummary:
-    """Compute metrics of every finished generate point of a run and append them to scores.jsonl.
+    """Compute metrics of every finished generate point of a run and append them to scores.jsonl; of traced points also
+    figures of their states, to convergence.jsonl.
 
     Args:
         store: the run.
@@ -89,6 +94,10 @@ def score(
             print(f"score {describe(point)}: {time.monotonic() - began:.1f} s", file=progress, flush=True)
     for point in unfinished:
         print(f"score {describe(point)}: left out, its samples are not complete", file=progress)
+    began = time.monotonic()
+    traced = converge(store, points, lambda point: scorer.measures_of(point, metrics), force)
+    if traced:
+        print(f"score states of {traced} traced points: {time.monotonic() - began:.1f} s", file=progress, flush=True)
     print(scorer.summary.line(), file=progress, flush=True)
     return scorer.summary
 
@@ -149,12 +158,27 @@ class _Scorer:
             row = {"point": point["fingerprint"], "metric": metric.name, "version": metric.version}
             row |= {"settings": _settings(metric, data), "samples_digest": _scored_digest(metric, data)}
             stored = self._stored.get(_key(row))
-            if stored is not None and stored["value"] is not None and not self._force:
+            known = stored is not None and stored["value"] is not None and not self._force
+            if known and "samples" in (stored or {}):
                 self.summary.kept += 1
                 continue
             lacks_judge = problem is not None and "judge" in metric.needs
             result = missing(problem or "") if lacks_judge else self._compute(metric, data, point)
+            if known and result.value is None:  # what gave the figure is gone, the figure is not
+                self.summary.kept += 1
+                continue
             self._append(row | _outcome(metric, result), stored)
+
+    def measures_of(self, point: Record, names: Sequence[str] | None) -> Measures:
+        """What the states of a traced point are measured with."""
+        facts = self._facts(point)
+        judged = self._judge_name or any("judge" in metric.needs for metric in self.metrics_of(point, names))
+        judge, problem = self._judge(facts) if judged else (None, None)
+        data = self._input(point, facts, judge)
+        if point["task"] not in ("prefix", "infill"):
+            return Measures(data, self.metrics_of(point, None), problem, lambda _, text: text)
+        given = self._given(point)
+        return Measures(data, self.metrics_of(point, None), problem, lambda i, text: written_part(text, *given[i]))
 
     def _append(self, row: Record, stored: Record | None) -> None:
         self.summary.computed += row["value"] is not None
@@ -165,7 +189,8 @@ class _Scorer:
     def _compute(self, metric: Metric, data: ScoreInput, point: Record) -> Score:
         try:
             result = metric.score(data)
-            json.dumps(dict(result.detail), allow_nan=False)  # a detail that is no JSON is a fault of the metric too
+            # What is no JSON is a fault of the metric too.
+            json.dumps([dict(result.detail), _stored_samples(result.samples)], allow_nan=False)
         except UserError as error:
             return missing(str(error))
         except Exception as error:  # the boundary of a metric: whatever breaks inside is a row, and the others go on
@@ -221,12 +246,17 @@ class _Scorer:
                 facts,
                 judge,
             )
-        given = [(line["prefix"], line["suffix"] if point["task"] == "infill" else "") for line in prompts]
+        given = self._given(point)[: len(texts)]
         written = [written_part(text, *prompt) for text, prompt in zip(texts, given, strict=True)]
         truth = [written_part(text, *prompt) for text, prompt in zip(references, given, strict=False)]
         # A prompt benchmark has no true continuations: nothing to compare with, rather than an empty list of them.
         paired = [[text] for text in truth]
         return ScoreInput(written, truth, paired or None, task=point["task"], facts=facts, judge=judge)
+
+    def _given(self, point: Record) -> list[tuple[str, str]]:
+        """What is given of each text of a point: its start, and for infill its end."""
+        suffixed = point["task"] == "infill"
+        return [(line["prefix"], line["suffix"] if suffixed else "") for line in self._store.prompts(point)]
 
 
 def _scored_digest(metric: Metric, data: ScoreInput) -> str:
@@ -256,4 +286,19 @@ def _outcome(metric: Metric, result: Score) -> Record:
         "better": metric.better,
         "reason": result.reason,
         "detail": dict(result.detail),
+        "samples": _stored_samples(result.samples),
     }
+
+
+def _stored_samples(samples: SampleValues | None) -> Record | None:
+    """Of each sample what the figure is made of, to `_DIGITS` digits: the file is many times smaller for it."""
+    if samples is None:
+        return None
+    rows = [[_short(number) for number in row] for row in samples.rows]
+    return {"statistic": samples.statistic, "rows": rows}
+
+
+def _short(number: float) -> float:
+    """Whole numbers as such, others rounded."""
+    value = float(number)
+    return int(value) if value.is_integer() else float(f"{value:.{_DIGITS}g}")

@@ -55,6 +55,20 @@ class SampleValues:
     statistic: str
     rows: Sequence[Sequence[float]]
 
+    @classmethod
+    def mean(cls, values: Sequence[float | None]) -> SampleValues:
+        """Of the mean of one value a sample; a sample of None does not count."""
+        return cls("mean", [[0.0, 0] if value is None else [value, 1] for value in values])
+
+    @classmethod
+    def quotient(cls, statistic: str, above: Sequence[float], below: Sequence[float]) -> SampleValues:
+        """Of "ratio" or "exp_ratio": numerator and denominator of each sample, both 0 where it has none.
+
+        Raises:
+            ValueError: when the two differ in length.
+        """
+        return cls(statistic, [list(pair) for pair in zip(above, below, strict=True)])
+
 
 @dataclass(frozen=True)
 class Score:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.metrics.base import Metric, Score, ScoreInput, missing
+from harness.metrics.base import Metric, SampleValues, Score, ScoreInput, missing
 from harness.stats import bootstrap_mean
 
 NAME = "bertscore"
@@ -54,7 +54,7 @@ def bertscore(data: ScoreInput, model: str, fetch: bool) -> Score:
     precision, recall, f1 = _scores(scorer, data.texts, data.paired_references or ())
     detail = {"precision": _mean(precision), "recall": _mean(recall), "layers": scorer.num_layers, "samples": len(f1)}
     detail["empty_texts"] = sum(not text.strip() for text in data.texts)
-    return Score(_mean(f1), *bootstrap_mean(f1, data.seed), detail=detail)
+    return Score(_mean(f1), *bootstrap_mean(f1, data.seed), detail=detail, samples=SampleValues.mean(f1))
 
 
 def _scores(scorer: Any, texts: Sequence[str], paired: Sequence[Sequence[str]]) -> list[list[float]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from harness.metrics.base import Metric, Score, ScoreInput
+from harness.metrics.base import Metric, SampleValues, Score, ScoreInput
 from harness.metrics.sentence_bleu import ORDER, counted, sentence_bleu
 from harness.stats import bootstrap_mean
 
@@ -23,7 +23,8 @@ def bleu_diffuseq(data: ScoreInput, order: int) -> Score:
     pairs = zip(data.texts, data.paired_references or (), strict=True)
     values = [sentence_bleu(counted(text, order), [counted(truth, order) for truth in true]) for text, true in pairs]
     detail = {"sentences": len(values), "empty_texts": sum(not text.split() for text in data.texts)}
-    return Score(sum(values) / len(values), *bootstrap_mean(values, data.seed), detail=detail)
+    interval = bootstrap_mean(values, data.seed)
+    return Score(sum(values) / len(values), *interval, detail=detail, samples=SampleValues.mean(values))
 
 
 def _settings(_: ScoreInput, order: int) -> dict[str, Any]:

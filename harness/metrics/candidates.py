@@ -10,7 +10,7 @@ from functools import partial
 from itertools import combinations
 from typing import Any
 
-from harness.metrics.base import Metric, Score, ScoreInput, missing
+from harness.metrics.base import Metric, SampleValues, Score, ScoreInput, missing
 from harness.metrics.ngrams import ngrams
 from harness.metrics.sentence_bleu import ORDER, counted, sentence_bleu
 from harness.stats import bootstrap_mean
@@ -41,7 +41,8 @@ def over_candidates(data: ScoreInput, figure: Callable[[Sequence[str]], float]) 
         return missing("a source has fewer than two candidates")
     values = [figure(texts) for texts in sets]
     detail = {"sources": len(values), "candidates": most if most == fewest else [fewest, most]}
-    return Score(sum(values) / len(values), *bootstrap_mean(values, data.seed), detail=detail)
+    interval = bootstrap_mean(values, data.seed)
+    return Score(sum(values) / len(values), *interval, detail=detail, samples=SampleValues.mean(values))
 
 
 def _settings(data: ScoreInput) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-from harness.metrics.base import Metric, Score, ScoreInput, missing
+from harness.metrics.base import Metric, SampleValues, Score, ScoreInput, missing
 from harness.metrics.ngrams import Ngram, ngrams, tokens_of
 from harness.stats import bootstrap_mean, jackknife_distinct
 
@@ -47,7 +47,8 @@ def dist_1(data: ScoreInput) -> Score:
     words = [text.split() for text in data.texts]
     values = [len(set(found)) / len(found) if found else 0.0 for found in words]
     detail = {"sequences": len(values), "empty_texts": sum(not found for found in words)}
-    return Score(sum(values) / len(values), *bootstrap_mean(values, data.seed), detail=detail)
+    interval = bootstrap_mean(values, data.seed)
+    return Score(sum(values) / len(values), *interval, detail=detail, samples=SampleValues.mean(values))
 
 
 def _corpus(name: str, n: int, punctuation: bool, summary: str) -> Metric:

@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from typing import Any
 
-from harness.metrics.base import Metric, Score, ScoreInput
+from harness.metrics.base import Metric, SampleValues, Score, ScoreInput
 from harness.metrics.ngrams import token_kind, tokens_of
 from harness.stats import bootstrap_mean
 
@@ -37,7 +37,8 @@ def unigram_entropy(data: ScoreInput) -> Score:
         "corpus_entropy": entropy(corpus),
         "corpus_types": len(corpus),
     }
-    return Score(sum(values) / len(values), *bootstrap_mean(values, data.seed), detail=detail)
+    interval = bootstrap_mean(values, data.seed)
+    return Score(sum(values) / len(values), *interval, detail=detail, samples=SampleValues.mean(values))
 
 
 def _settings(data: ScoreInput) -> dict[str, Any]:

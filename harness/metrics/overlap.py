@@ -6,13 +6,11 @@ and takes the length nearest to the sample's; chrF takes the best of them for ea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from harness.metrics.base import Metric, Score, ScoreInput
-from harness.stats import RESAMPLES
+from harness.metrics.base import Metric, SampleValues, Score, ScoreInput
 
 Kind = tuple[str, Mapping[str, Any]]
 
@@ -38,19 +36,27 @@ def streams(paired: Sequence[Sequence[str]]) -> list[list[str | None]]:
     return [[references[i] if i < len(references) else None for references in paired] for i in range(most)]
 
 
-def overlap(data: ScoreInput, kind: Kind) -> Score:
-    """Corpus BLEU or chrF, 0..100, with sacrebleu's own bootstrap interval."""
+def overlap(data: ScoreInput, kind: Kind, statistic: str) -> Score:
+    """Corpus BLEU or chrF, 0..100, by sacrebleu; the interval resamples samples.
+
+    Args:
+        data: the samples.
+        kind: what sacrebleu computes.
+        statistic: the name of that in `harness.paired.STATISTICS`.
+    """
+    from harness.paired import figure_of  # which needs this package
+
     metric = _sacrebleu_metric(kind)
     paired = data.paired_references or ()
-    result = metric.corpus_score(list(data.texts), streams(paired), n_bootstrap=RESAMPLES)
-    signature = str(metric.get_signature())
-    told = json.loads(result.format(width=6, signature=signature, is_json=True))
-    low, high = None, None
-    if len(paired) > 1 and "confidence_mean" in told:
-        low = max(0.0, told["confidence_mean"] - told["confidence_var"])
-        high = told["confidence_mean"] + told["confidence_var"]
-    detail = {"signature": signature, "pairs": len(paired), "references": sum(map(len, paired))}
-    return Score(float(result.score), low, high, detail=detail)
+    # Counts of each sample: what sacrebleu's own bootstrap and paired tests sum.
+    rows = metric._extract_corpus_statistics(list(data.texts), streams(paired))
+    result, samples = metric._aggregate_and_compute(rows), SampleValues(statistic, rows)
+    detail = {
+        "signature": str(metric.get_signature()),
+        "pairs": len(paired),
+        "references": sum(map(len, paired)),
+    }
+    return Score(float(result.score), *figure_of(samples, data.seed)[1:], detail=detail, samples=samples)
 
 
 def _settings(data: ScoreInput, kind: Kind) -> dict[str, Any]:
@@ -61,25 +67,26 @@ def _settings(data: ScoreInput, kind: Kind) -> dict[str, Any]:
     return {"signature": str(metric.get_signature())}
 
 
-def _metric(name: str, kind: Kind, title: str, summary: str) -> Metric:
+def _metric(name: str, kind: Kind, statistic: str, title: str, summary: str) -> Metric:
     return Metric(
         name=name,
         version=1,
         unit=f"{title}, 0..100",
         better="higher",
         needs=frozenset({"paired_references"}),
-        compute=partial(overlap, kind=kind),
+        compute=partial(overlap, kind=kind, statistic=statistic),
         summary=summary,
         settings=partial(_settings, kind=kind),
     )
 
 
 METRICS = (
-    _metric("bleu", BLEU, "BLEU", "BLEU against the true texts of each sample, by sacrebleu"),
-    _metric("chrf", CHRF, "chrF2", "chrF2 against the true texts of each sample, by sacrebleu"),
+    _metric("bleu", BLEU, "bleu", "BLEU", "BLEU against the true texts of each sample, by sacrebleu"),
+    _metric("chrf", CHRF, "chrf", "chrF2", "chrF2 against the true texts of each sample, by sacrebleu"),
     _metric(
         "bleu_fairseq",
         FAIRSEQ,
+        "bleu_unsmoothed",
         "BLEU",
         "tokenised corpus BLEU as fairseq-score prints it: texts as they stand, split at white space, no smoothing",
     ),

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from harness.metrics.base import Better, Metric, Score, ScoreInput
-from harness.stats import bootstrap_ratio
+from harness.metrics.base import Better, Metric, SampleValues, Score, ScoreInput
+from harness.stats import bootstrap_mean
 
 if TYPE_CHECKING:
     from benchmarks.paraphrase.exact import ParaphraseVerdict
@@ -52,8 +52,8 @@ def paraphrase_share(data: ScoreInput, test: Test) -> Score:
         "copies": sum(v.copy for v in verdicts),
         "same_meaning_and_no_copy": sum(v.paraphrase for v in verdicts),
     }
-    whole = [1.0] * len(verdicts)
-    return Score(sum(passed) / len(passed), *bootstrap_ratio(passed, whole, data.seed), detail=detail)
+    interval = bootstrap_mean(passed, data.seed)
+    return Score(sum(passed) / len(passed), *interval, detail=detail, samples=SampleValues.mean(passed))
 
 
 METRICS = tuple(

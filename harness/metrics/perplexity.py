@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from harness.metrics.base import Metric, Score, ScoreInput, missing
+from harness.metrics.base import Metric, SampleValues, Score, ScoreInput, missing
 from harness.metrics.judge_input import judge_of, unscorable_reason
 from harness.stats import bootstrap_mean, bootstrap_ratio
 
@@ -20,7 +20,8 @@ def gen_ppl(data: ScoreInput) -> Score:
     if reason:
         return missing(reason, **detail)
     interval = bootstrap_ratio(nats, tokens, data.seed).map(math.exp)
-    return Score(math.exp(sum(nats) / sum(tokens)), *interval, detail=detail)
+    samples = SampleValues.quotient("exp_ratio", nats, tokens)
+    return Score(math.exp(sum(nats) / sum(tokens)), *interval, detail=detail, samples=samples)
 
 
 def gen_ppl_mean(data: ScoreInput) -> Score:
@@ -28,8 +29,10 @@ def gen_ppl_mean(data: ScoreInput) -> Score:
     nats, tokens, detail, reason = _nll(data)
     if reason:
         return missing(reason, **detail)
-    values = [math.exp(n / t) for n, t in zip(nats, tokens, strict=True) if t]
-    return Score(sum(values) / len(values), *bootstrap_mean(values, data.seed), detail=detail)
+    own = [math.exp(n / t) if t else None for n, t in zip(nats, tokens, strict=True)]
+    values = [value for value in own if value is not None]
+    interval = bootstrap_mean(values, data.seed)
+    return Score(sum(values) / len(values), *interval, detail=detail, samples=SampleValues.mean(own))
 
 
 def _nll(data: ScoreInput) -> tuple[list[float], list[int], dict[str, Any], str | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from harness.metrics.base import Metric, Score, ScoreInput, missing
+from harness.metrics.base import Metric, SampleValues, Score, ScoreInput, missing
 from harness.metrics.ngrams import ngrams, tokens_of
 from harness.stats import bootstrap_mean
 
@@ -15,12 +15,14 @@ def repetition(data: ScoreInput, n: int) -> Score:
 
     A text shorter than n words has no such figure: it is left out and counted as `short_texts` in the detail.
     """
-    grams = [found for text in data.texts if (found := ngrams(tokens_of(text, "words"), n))]
-    detail = {"sequences": len(grams), "short_texts": len(data.texts) - len(grams)}
-    if not grams:
+    grams = [ngrams(tokens_of(text, "words"), n) for text in data.texts]
+    shares = [1 - len(set(found)) / len(found) if found else None for found in grams]
+    values = [share for share in shares if share is not None]
+    detail = {"sequences": len(values), "short_texts": len(shares) - len(values)}
+    if not values:
         return missing(f"no text has {n} words", **detail)
-    values = [1 - len(set(found)) / len(found) for found in grams]
-    return Score(sum(values) / len(values), *bootstrap_mean(values, data.seed), detail=detail)
+    interval = bootstrap_mean(values, data.seed)
+    return Score(sum(values) / len(values), *interval, detail=detail, samples=SampleValues.mean(shares))
 
 
 def _settings(_: ScoreInput) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from harness.metrics.base import Metric, Score, ScoreInput
+from harness.metrics.base import Metric, SampleValues, Score, ScoreInput
 from harness.stats import bootstrap_mean
 
 
@@ -20,7 +20,8 @@ def rouge(data: ScoreInput, kind: str) -> Score:
     scorer = RougeScorer([kind], use_stemmer=False)
     pairs = zip(data.texts, data.paired_references or (), strict=True)
     values = [scorer.score_multi(references, text)[kind].fmeasure for text, references in pairs]
-    return Score(sum(values) / len(values), *bootstrap_mean(values, data.seed), detail={"samples": len(values)})
+    interval, detail = bootstrap_mean(values, data.seed), {"samples": len(values)}
+    return Score(sum(values) / len(values), *interval, detail=detail, samples=SampleValues.mean(values))
 
 
 def _settings(_: ScoreInput) -> dict[str, Any]:

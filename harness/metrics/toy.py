@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from harness.metrics.base import Metric, Score, ScoreInput, missing
+from harness.metrics.base import Metric, SampleValues, Score, ScoreInput, missing
 from harness.stats import bootstrap_ratio
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def toy_ratio(data: ScoreInput, part: Part, whole: Part, empty: str) -> Score:
     }
     if not sum(wholes):
         return missing(empty, **detail)
-    return Score(sum(parts) / sum(wholes), *bootstrap_ratio(parts, wholes, data.seed), detail=detail)
+    interval, samples = bootstrap_ratio(parts, wholes, data.seed), SampleValues.quotient("ratio", parts, wholes)
+    return Score(sum(parts) / sum(wholes), *interval, detail=detail, samples=samples)
 
 
 METRICS = (

@@ -14,7 +14,9 @@ import pytest
 
 from harness.errors import UserError
 from harness.metrics import Metric, Score, ScoreInput, registry
-from harness.metrics.base import missing
+from harness.metrics.base import SampleValues, missing
+from harness.paired import figure_of
+from harness.report.collect import sample_values
 from harness.score import ERROR_LOG, ScoreSummary, score, written_part
 from harness.store import RunStore
 from harness.worker.jsonl import append_line
@@ -78,7 +80,7 @@ def test_rows_say_everything(store: RunStore, judge: str) -> None:
     for row in rows.values():
         assert set(row) == {
             "point", "metric", "version", "settings", "samples_digest", "value", "low", "high", "unit", "better",
-            "reason", "detail",
+            "reason", "detail", "samples",
         }  # fmt: skip
         assert row["point"] == "p1"
     assert rows["gen_ppl"]["settings"]["judge"] == judge
@@ -94,6 +96,80 @@ def test_second_run_keeps_figures_and_adds_no_line(store: RunStore) -> None:
     summary = run(store)
     assert (summary.computed, summary.kept, summary.missing) == (0, 3, 1)
     assert store.scores() == before
+
+
+def test_values_of_single_samples_are_stored_short_and_give_the_figure(store: RunStore) -> None:
+    add_samples(store, "p1", TEXTS)
+    run(store)
+    rows = {row["metric"]: row for row in store.scores()}
+    assert {name: rows[name]["samples"] and rows[name]["samples"]["statistic"] for name in METRICS} == {
+        **dict.fromkeys(METRICS), "gen_ppl": "exp_ratio", "unigram_entropy": "mean",
+    }  # fmt: skip
+    values = sample_values(store.scores())["p1"]
+    assert set(values) == {"gen_ppl", "unigram_entropy"}
+    for name, samples in values.items():
+        assert len(samples.rows) == len(TEXTS)
+        assert figure_of(samples)[0] == pytest.approx(rows[name]["value"], rel=1e-8)
+    longest = max(len(repr(number)) for samples in values.values() for row in samples.rows for number in row)
+    assert longest <= 12  # ten digits, the point, a leading 0
+    assert all(isinstance(row[1], int) for samples in values.values() for row in samples.rows)
+
+
+def test_figures_of_older_runs_get_their_samples(store: RunStore) -> None:
+    add_samples(store, "p1", TEXTS)
+    run(store)
+    before = store.scores()
+    path = store.folder / "scores.jsonl"
+    old = [{key: part for key, part in row.items() if key != "samples"} for row in before]
+    path.write_text("".join(json.dumps(row) + "\n" for row in old))
+    assert sample_values(store.scores()) == {}
+    summary = run(store)
+    assert (summary.computed, summary.kept) == (3, 0)
+    assert store.scores()[-4:] == before
+    assert (run(store).computed, run(store).kept) == (0, 3)
+
+
+def test_a_figure_whose_samples_cannot_be_had_any_more_is_kept(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metric = Metric("late", 1, "u", "none", frozenset(), lambda data: missing("the model is gone"), "was here")
+    monkeypatch.setattr(registry, "all_metrics", lambda: {"late": metric})
+    add_samples(store, "p1", TEXTS)
+    run(store, metrics=["late"])
+    old = store.scores()[0] | {"value": 0.5, "reason": None}
+    del old["samples"]
+    (store.folder / "scores.jsonl").write_text(json.dumps(old) + "\n")
+    summary = run(store, metrics=["late"])
+    assert (summary.kept, summary.missing) == (1, 0)
+    assert store.scores() == [old]
+    assert run(store, metrics=["late"], force=True).missing == 1
+
+
+def test_samples_that_cannot_be_read_here_are_left_out() -> None:
+    good = {"statistic": "mean", "rows": [[1, 1], [0.5, 1]]}
+    odd = [
+        {"statistic": "median", "rows": [[1]]},
+        {"statistic": "mean", "rows": [[1, 1, 1]]},
+        {"statistic": "mean", "rows": [[1, None]]},
+        {"statistic": "mean", "rows": [["x", 1]]},
+        {"statistic": "mean", "rows": [[float("nan"), 1]]},
+        {"statistic": "mean", "rows": []},
+        {"statistic": "mean"},
+        ["mean"],
+        None,
+    ]
+    scores = [{"point": "p", "metric": f"m{i}", "samples": samples} for i, samples in enumerate([good, *odd])]
+    assert sample_values(scores) == {"p": {"m0": SampleValues("mean", [[1, 1], [0.5, 1]])}}
+    assert sample_values([{"point": "p", "metric": "m"}]) == {}
+
+
+def test_scores_are_read_once_while_nothing_is_added(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert store.scores() == []
+    store.append_score({"point": "p", "metric": "m"})
+    assert len(store.scores()) == 1
+    monkeypatch.setattr(RunStore, "lines", lambda self, path: pytest.fail("read again"))
+    store.scores().clear()
+    assert len(store.scores()) == 1
 
 
 def test_force_computes_again(store: RunStore) -> None:
@@ -234,6 +310,16 @@ def test_a_detail_that_is_no_json_is_a_fault_of_the_metric(store: RunStore, monk
     add_samples(store, "p1", TEXTS)
     assert run(store, metrics=["odd"]).exceptions == 1
     assert store.scores()[0]["reason"].startswith("exception: ValueError")
+
+
+def test_a_sample_that_is_no_number_is_a_fault_of_the_metric(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = SampleValues.mean([1.0, float("nan")])
+    metric = Metric("odd", 1, "u", "none", frozenset(), lambda data: Score(1.0, samples=samples), "odd")
+    monkeypatch.setattr(registry, "all_metrics", lambda: {"odd": metric})
+    add_samples(store, "p1", TEXTS)
+    assert run(store, metrics=["odd"]).exceptions == 1
+    assert store.scores()[0]["reason"].startswith("exception: ValueError")
+    assert store.scores()[0]["samples"] is None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

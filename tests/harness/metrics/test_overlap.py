@@ -43,7 +43,27 @@ def test_unconditional_has_no_figure(name: str) -> None:
 
 def test_nothing_in_common() -> None:
     score = get_metric("bleu").score(ScoreInput(["a a", "b b"], paired_references=[["c c"], ["d d"]], task="prefix"))
-    assert (score.value, score.low) == (0.0, None)
+    assert (score.value, score.low, score.high) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf", "bleu_fairseq"])
+def test_interval_where_only_one_text_of_two_has_anything_in_common(name: str) -> None:
+    data = ScoreInput(["a b c d e", "x"], paired_references=[["a b c d e"], ["y"]], task="prefix")
+    score = get_metric(name).score(data)
+    assert score.low == 0.0  # both times the second
+    assert score.high == pytest.approx(100)  # both times the first
+    assert 0 < (score.value or 0) < 100
+
+
+def test_interval_is_near_sacrebleus() -> None:
+    texts, truth = read_real()
+    for name, metric in (("bleu", BLEU(force=True)), ("chrf", CHRF())):
+        score = get_metric(name).score(ScoreInput(texts, paired_references=[[text] for text in truth]))
+        theirs = metric.corpus_score(texts, [truth], n_bootstrap=1000)
+        assert score.low is not None
+        assert score.high is not None
+        assert score.low == pytest.approx(theirs._mean - theirs._ci, abs=0.15)
+        assert score.high == pytest.approx(theirs._mean + theirs._ci, abs=0.15)
 
 
 def test_one_pair_has_no_interval() -> None:
