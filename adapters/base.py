@@ -13,9 +13,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
+
+from adapters.traces import Trace
 
 #: Tasks on running text.
 TEXT_TASKS = ("unconditional", "prefix", "infill")
@@ -81,7 +83,7 @@ class GenerateRequest:
         options: scheduler options (temperature, top_p, top_k, grid, sampling_dtype, ...).
         seed: seed of this batch; the same seed gives the same tokens on the same device and versions.
         prompts: one a sequence, or empty.
-        trace: also return decoded intermediate states.
+        trace: also return intermediate states.
         first: index in its point of the batch's first sequence; only the `data` control needs it, so as to repeat
             nothing.
     """
@@ -108,7 +110,7 @@ class GenerateResult:
             alone, without special tokens.
         nfe: network function evaluations of each sequence, counted at the network, discarded work included.
         generated_tokens: tokens of each sequence which the model wrote (prompt and padding excluded).
-        trace: for each kept step the B decoded states, or empty.
+        trace: intermediate states, None where none were asked for.
         left_off: tokens of each prompt that the model has no room for, so that it did not see them; empty where all
             prompts were seen whole.
         prompt_kept: for each sequence the share of its given tokens that the model wrote by itself, None where nothing
@@ -119,7 +121,7 @@ class GenerateResult:
     texts: List[str]
     nfe: List[int]
     generated_tokens: List[int]
-    trace: List[List[str]] = field(default_factory=list)
+    trace: Optional[Trace] = None
     left_off: List[int] = field(default_factory=list)
     prompt_kept: List[Optional[float]] = field(default_factory=list)
 
@@ -205,19 +207,6 @@ class Model:
     def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
         """Score one batch of texts. Raises `NotAvailable` where the model has no such figure."""
         raise NotImplementedError
-
-
-#: At most this many intermediate states are kept of a traced batch.
-TRACE_STATES = 32
-
-
-def traced_steps(steps: int) -> Set[int]:
-    """Indices of the steps whose state a trace keeps: evenly spread, the first and the last among them."""
-    return {round(i * (steps - 1) / (TRACE_STATES - 1)) for i in range(TRACE_STATES)}
-
-
-#: How a mask left in a finished sequence is shown (nanoDD prints the same character).
-MASK_TEXT = "\u2588"
 
 
 class CountedNetwork:

@@ -14,7 +14,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Mapping, Optional, Protocol, Sequence
 
-from adapters.base import MASK_TEXT, AdapterError, CheckpointError
+from adapters.base import AdapterError, CheckpointError
+from adapters.traces import MASK_TEXT
 
 if TYPE_CHECKING:
     import tokenizers

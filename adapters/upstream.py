@@ -243,9 +243,7 @@ class UpstreamModel(Model):
         if request.steps < 1:
             raise AdapterError(f"steps must be 1 or more, got {request.steps}")
         if request.trace:
-            raise NotAvailable(
-                f"the authors' sampler of {self.name} hands out no intermediate states: trace=false, or engine=native"
-            )
+            raise NotAvailable(f"the authors' sampler of {self.name} hands out no intermediate states")
 
     def _lacks(self, what: str, wanted: str, known: Sequence[str]) -> str:
         return "the authors' code of {} has no {} '{}', only {}".format(self.name, what, wanted, ", ".join(known))

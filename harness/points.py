@@ -145,7 +145,7 @@ class PointBuilder:
             "batch_size": self.config.batch_size[0],
             "device": self.place.device,
             "dtype": self.config.dtype,
-            "trace": self.config.trace,
+            "trace": False,
         }
 
     def _tokenizer(self) -> str | None:
@@ -160,8 +160,9 @@ class PointBuilder:
         return f"file {hashlib.sha256(file.read_bytes()).hexdigest()[:8]}" if file and file.is_file() else None
 
     def _sealed(self, point: Record, notes: list[str] | None = None) -> Record:
-        """The point with its fingerprint; notes are for the row and change no figure."""
-        return {"fingerprint": digest_of([point, self.identity])[:16], **point, "notes": notes or []}
+        """The point with its fingerprint; notes are for the row, and a trace is an extra: neither changes a figure."""
+        computed = {key: value for key, value in point.items() if key != "trace"}
+        return {"fingerprint": digest_of([computed, self.identity])[:16], **point, "notes": notes or []}
 
     def _generate_points(self) -> Iterator[Record]:
         for task in self._tasks():
@@ -177,6 +178,7 @@ class PointBuilder:
                         base |= {"task": task, "scheduler": scheduler.name, "steps": steps, "seed": seed}
                         wanted = self.benchmark.count("samples", self.config.samples)
                         base["samples"] = self._sample_count(wanted, task, scheduler)
+                        base["trace"] = self._traced(seed)
                         base["options"] = self._options(scheduler)
                         base["precision"] = self._precision(scheduler, base["options"])
                         base |= self._warm_up(scheduler, steps, batch_size)
@@ -190,6 +192,10 @@ class PointBuilder:
     def _seeds(self, scheduler: SchedulerCard) -> list[int]:
         """The seeds; one is enough for a sampler that draws nothing."""
         return self.seeds[:1] if scheduler.deterministic else self.seeds
+
+    def _traced(self, seed: int) -> bool:
+        """Whether states are recorded: of one seed, since others would show the same; controls have none."""
+        return self.config.trace and self.card.role != "control" and seed == self.seeds[0]
 
     def _sample_count(self, wanted: int, task: str, scheduler: SchedulerCard) -> int:
         if task != "unconditional":

@@ -25,7 +25,7 @@ MBR = "mbr"
 #: Raised whenever the same candidates would give another choice.
 VERSION = 1
 #: What of a point tells candidates apart or says nothing of how they were made.
-_OWN = ("fingerprint", "seed", "notes")
+_OWN = ("fingerprint", "seed", "notes", "trace")
 
 
 def mbr_choice(candidates: Sequence[str]) -> int:
@@ -59,7 +59,7 @@ def selected_points(points: Sequence[Record]) -> list[Record]:
 
 def _selected(group: list[Record]) -> Record:
     of = [point["fingerprint"] for point in group]
-    base = {**group[0], "seed": None, "selection": MBR, "candidates": len(of), "of": of, "notes": []}
+    base = {**group[0], "seed": None, "selection": MBR, "candidates": len(of), "of": of, "notes": [], "trace": False}
     base["fingerprint"] = digest_of([MBR, VERSION, of])[:16]
     base["job"] = f"{group[0]['job']}-{MBR}"
     return base

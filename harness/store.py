@@ -5,10 +5,12 @@
     results/<run>/jobs/<job>/job.json          what the worker is told
                              batches.jsonl     append-only: one line a measured batch
                              points.jsonl      append-only: one line a finished or failed point, the last one wins
+                             traces.jsonl      append-only: one line a traced point (`harness.worker.trace`)
                              sessions.jsonl    append-only: one line a worker process
                              worker.log        whatever the worker printed
                              prompts.jsonl     of imported points: what their texts were written from
     results/<run>/scores.jsonl                 append-only: one line a metric of a point
+    results/<run>/convergence.jsonl            append-only: one line a traced point, what was measured of its states
 
 Every line is written whole or ignored, so a run can be killed at any moment and continued.
 """
@@ -22,9 +24,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from harness.errors import BusyError, UserError
+from harness.worker import trace
 from harness.worker.jsonl import append_line, iter_lines, read_lines, write_json
 
 SCHEMA = 1
@@ -48,10 +51,12 @@ class RunStore:
         return self.folder.name
 
     @classmethod
-    def open(cls, results: Path, run: str) -> RunStore:
-        """An existing run; raises `UserError` naming those that exist."""
-        store = cls(results / run)
+    def open(cls, results: Path, run: str) -> Self:
+        """An existing run, by its name or (with a '/' in it) its folder; raises `UserError` naming those that exist."""
+        store = cls(Path(run).expanduser() if "/" in run else results / run)
         if not (store.folder / "run.json").is_file():
+            if "/" in run:
+                raise UserError(f"no run in the folder {run}: it holds no run.json.")
             known = sorted(path.parent.name for path in results.glob("*/run.json"))
             raise UserError(
                 f"no run '{run}' in {results}. There is: {', '.join(known) or 'none yet; start one with bench'}."
@@ -94,7 +99,10 @@ class RunStore:
         """run.json as the latest invocation wrote it."""
         plan: Record = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
         if plan["schema"] != SCHEMA:
-            raise UserError(f"run '{self.run}' has schema {plan['schema']}, this version reads {SCHEMA}. Run it again.")
+            raise UserError(
+                f"run '{self.run}' has schema {plan['schema']}, this version {SCHEMA}: report and compare read it, "
+                "it cannot be continued. Begin another with run=."
+            )
         return plan
 
     def points(self) -> list[Record]:
@@ -148,16 +156,27 @@ class RunStore:
         own = self.job_folder(point["job"]) / "prompts.jsonl"
         return read_lines(own if own.is_file() else self.benchmark_data(point["benchmark"]) / "prompts.jsonl")
 
-    def trace(self, fingerprint: str) -> list[list[str]]:
-        """Decoded states of the first batch of a traced point, [] where it was not traced."""
-        return next((line["trace"] for line in self.batches().get(fingerprint, []) if "trace" in line), [])
+    def traces(self) -> dict[str, trace.StoredTrace]:
+        """The intermediate states of each traced point, those included that earlier versions kept beside a batch."""
+        steps = {point["fingerprint"]: point["steps"] for point in self.points()}
+        old = {
+            point: trace.of_batch(line["trace"], steps[point])
+            for point, lines in self.batches().items()
+            for line in lines
+            if line.get("trace") and point in steps
+        }
+        return old | {line["point"]: trace.unpacked(line) for line in self._job_lines(trace.FILE)}
 
     def _job_files(self, name: str) -> list[Path]:
         return [self.job_folder(job) / name for job in dict.fromkeys(point["job"] for point in self.points())]
 
     def _job_lines(self, name: str) -> Iterator[Record]:
         for path in self._job_files(name):
-            yield from iter_lines(path)
+            yield from self.lines(path)
+
+    def lines(self, path: Path) -> Iterator[Record]:
+        """The records of a file of this run."""
+        return iter_lines(path)
 
     # --- scores -----------------------------------------------------------------------------------------------------
 
@@ -165,5 +184,18 @@ class RunStore:
         append_line(self.folder / "scores.jsonl", score)
 
     def scores(self) -> list[Record]:
-        """Every score line, oldest first."""
-        return read_lines(self.folder / "scores.jsonl")
+        """Every score line, oldest first. Read again only when the file has grown."""
+        path = self.folder / "scores.jsonl"
+        size = path.stat().st_size if path.exists() else None
+        if "scores" not in self._parsed or self._parsed["scores_size"] != size:
+            self._parsed.update(scores_size=size, scores=list(self.lines(path)))
+        return list(self._parsed["scores"])
+
+    # --- what was measured of traces ---------------------------------------------------------------------------------
+
+    def append_convergence(self, record: Record) -> None:
+        append_line(self.folder / "convergence.jsonl", record)
+
+    def convergence(self) -> dict[str, Record]:
+        """The newest line of each traced point, by fingerprint (`harness.convergence`)."""
+        return {line["point"]: line for line in self.lines(self.folder / "convergence.jsonl")}

@@ -119,14 +119,18 @@ class DiffuseqProcess:
         words = self.system.tokenizer
         return [plain_text(words.decode(row[given:])) for row, given in zip(rows, self.given, strict=True)]
 
-    def show(self, z_0: Tensor) -> list[str]:
-        return self.texts_of(self.read(self.of_diffused(z_0 + self.system.mean)))
+    def show(self, z_0: Tensor) -> tuple[list[list[int]], list[str]]:
+        rows = self.read(self.of_diffused(z_0 + self.system.mean))
+        return rows, self.texts_of(rows)
 
     def finish(self, z_0: Tensor) -> Written:
-        rows = self.read(self.of_diffused(z_0 + self.system.mean))
+        rows, texts = self.show(z_0)
         pad = self.system.tokenizer.pad
-        counts = [sum(i != pad for i in row[given:]) for row, given in zip(rows, self.given, strict=True)]
-        return Written(rows, self.texts_of(rows), counts)
+        own = [
+            [at >= given and word != pad for at, word in enumerate(row)]
+            for row, given in zip(rows, self.given, strict=True)
+        ]
+        return Written(rows, texts, own)
 
 
 class DiffuseqSystem:

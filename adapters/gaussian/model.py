@@ -15,13 +15,13 @@ from adapters.base import (
     LikelihoodRequest,
     LikelihoodResult,
     Model,
-    traced_steps,
 )
 from adapters.estimates import Estimate
 from adapters.gaussian.grids import levels
 from adapters.gaussian.process import GaussianSystem, OnStep, OwnSampler, Process, Sampling
 from adapters.gaussian.samplers import SCHEDULERS, check_options, grid_of
 from adapters.texts import bounds_of_texts
+from adapters.traces import Tracer
 
 #: (ids [R, L] on the model's device, draws a sequence, generator) -> bounds in nats a sequence.
 Estimator = Callable[[Tensor, int, torch.Generator], Estimate]
@@ -86,14 +86,14 @@ class GaussianModel(Model):
         self.check(request)
         self.system.counted.reset(request.count)
         process = self.system.begin(request)
-        states: list[list[str]] = []
-        written = process.finish(self._sample(process, request, self._tracer(process, request, states)))
+        tracer = Tracer(request.steps if request.trace else 0, process.show)
+        written = process.finish(self._sample(process, request, tracer.on_step))
         return GenerateResult(
             tokens=written.tokens,
             texts=written.texts,
             nfe=list(self.system.counted.nfe),
             generated_tokens=written.generated_tokens,
-            trace=states,
+            trace=tracer.result(written.tokens, written.texts, written.own),
             left_off=list(process.left_off),
             prompt_kept=written.prompt_kept,
         )
@@ -109,15 +109,6 @@ class GaussianModel(Model):
         z = torch.randn(process.shape, generator=generator, dtype=process.dtype, device=process.device)
         sampling = Sampling(path, generator, request.options, on_step)
         return SCHEDULERS[request.scheduler](process.denoise, z, sampling)
-
-    def _tracer(self, process: Process, request: GenerateRequest, states: list[list[str]]) -> OnStep:
-        kept = traced_steps(request.steps) if request.trace else set()
-
-        def on_step(step: int, z_0: Tensor) -> None:
-            if step in kept:
-                states.append(process.show(z_0))
-
-        return on_step
 
     @torch.no_grad()
     def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:

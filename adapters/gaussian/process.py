@@ -40,14 +40,19 @@ class Written:
     Attributes:
         tokens: B lists of L ids, given ones included.
         texts: B texts; for seq2seq the written text alone, without special tokens.
-        generated_tokens: tokens of each sequence that the model wrote; prompt, source and padding excluded.
+        own: B lists of L, which positions the model wrote; prompt, source and padding excluded.
         prompt_kept: see `GenerateResult`; of models whose prompts are soft.
     """
 
     tokens: list[list[int]]
     texts: list[str]
-    generated_tokens: list[int]
+    own: list[list[bool]]
     prompt_kept: list[float | None] = field(default_factory=list)
+
+    @property
+    def generated_tokens(self) -> list[int]:
+        """How many tokens of each sequence the model wrote."""
+        return [sum(row) for row in self.own]
 
 
 class Process(Protocol):
@@ -77,8 +82,8 @@ class Process(Protocol):
     def denoise(self, z: Tensor, level: Level) -> Tensor:
         """One evaluation of the network: z_0 [B, L, D] in the dtype of the state, nothing of `z` changed."""
 
-    def show(self, z_0: Tensor) -> list[str]:
-        """Texts of the latest prediction, for a trace."""
+    def show(self, z_0: Tensor) -> tuple[list[list[int]], list[str]]:
+        """The latest prediction as rows of ids [B][L] and their texts, for a trace."""
 
     def finish(self, z_0: Tensor) -> Written:
         """The texts of the last prediction, made at a level with `last` set."""

@@ -23,13 +23,13 @@ from adapters.base import (
     Trainable,
     TrainBatch,
     TrainSpec,
-    traced_steps,
 )
 from adapters.gpt2.checkpoint import DTYPES, fresh_network, load_network, save_folder, start_token
 from adapters.masked.denoiser import LOGIT_BLOCK, seeded
 from adapters.masked.draws import DrawOptions, draw, probabilities
 from adapters.texts import WindowSums, decode_rows, prompt_rows, windows_of
 from adapters.tokenizers import Tokenizer, load_tokenizer
+from adapters.traces import Tracer
 
 SCHEDULER = "autoregressive"
 ESTIMATOR = "exact"
@@ -102,8 +102,8 @@ class Gpt2Model(Model):
         tokens, given = self._start(request)
         options = DrawOptions.of(request.options)
         generator = seeded(request.seed, self._device)
-        kept = traced_steps(request.length) if request.trace else set()
-        states: list[list[str]] = []
+        tracer = Tracer(request.length if request.trace else 0, self._read, self._tokenizer.vocab_size)
+        tracer.start(tokens)
         self._counted.reset(request.count)
         cache = DynamicCache(config=self._network.config)
         shared = int(given.min()) if request.count else 0
@@ -114,15 +114,20 @@ class Gpt2Model(Model):
             drawn = draw(probabilities(logits, options), generator)
             tokens[:, position] = torch.where(given > position, tokens[:, position], drawn)
             unread = tokens[:, position : position + 1]
-            if position in kept:
-                states.append(decode_rows(self._tokenizer, tokens))
+            tracer.on_step(position, tokens)
+        rows, texts = self._read(tokens)
+        written = [[i >= first for i in range(request.length)] for first in given.tolist()]
         return GenerateResult(
-            tokens=tokens.tolist(),
-            texts=decode_rows(self._tokenizer, tokens),
+            tokens=rows,
+            texts=texts,
             nfe=list(self._counted.nfe),
             generated_tokens=(request.length - given).tolist(),
-            trace=states,
+            trace=tracer.result(rows, texts, written),
         )
+
+    def _read(self, tokens: Tensor) -> tuple[list[list[int]], list[str]]:
+        """Rows of ids [B][L] and their texts."""
+        return tokens.tolist(), decode_rows(self._tokenizer, tokens)
 
     def _start(self, request: GenerateRequest) -> tuple[Tensor, Tensor]:
         """Ids [B, L] with the prompts in place (V, which decodes as a mask, elsewhere), and prompt lengths [B]."""

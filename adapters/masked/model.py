@@ -16,14 +16,14 @@ from adapters.base import (
     LikelihoodRequest,
     LikelihoodResult,
     Model,
-    traced_steps,
 )
 from adapters.masked.denoiser import Denoiser, seeded
 from adapters.masked.draws import DrawOptions
 from adapters.masked.likelihood import Estimator
-from adapters.masked.samplers import SCHEDULERS, OnStep, Sampling, Scheduler
+from adapters.masked.samplers import SCHEDULERS, Sampling, Scheduler
 from adapters.texts import bounds_of_texts, check_vocabulary, decode_rows, prompt_rows
 from adapters.tokenizers import Tokenizer
+from adapters.traces import Tracer
 
 
 class MaskedModel(Model):
@@ -85,29 +85,25 @@ class MaskedModel(Model):
     def generate(self, request: GenerateRequest) -> GenerateResult:
         self.check(request)
         tokens = prompt_rows(request, self.tokenizer, self.denoiser.mask_id).to(self.denoiser.device)
-        given = (tokens != self.denoiser.mask_id).sum(-1)
+        written = tokens == self.denoiser.mask_id
         self.denoiser.counted.reset(request.count)
-        states: list[list[str]] = []
+        tracer = Tracer(request.steps if request.trace else 0, self._read, self.denoiser.mask_id)
+        tracer.start(tokens)
         sampler = self.schedulers[request.scheduler]
         generator = seeded(request.seed, self.denoiser.device)
-        sampling = Sampling(request.steps, generator, request.options, self._tracer(request, states))
-        tokens = sampler(self.denoiser, tokens, sampling)
+        sampling = Sampling(request.steps, generator, request.options, tracer.on_step)
+        rows, texts = self._read(sampler(self.denoiser, tokens, sampling))
         return GenerateResult(
-            tokens=tokens.tolist(),
-            texts=decode_rows(self.tokenizer, tokens),
+            tokens=rows,
+            texts=texts,
             nfe=list(self.denoiser.counted.nfe),
-            generated_tokens=(request.length - given).tolist(),
-            trace=states,
+            generated_tokens=written.sum(-1).tolist(),
+            trace=tracer.result(rows, texts, written.tolist()),
         )
 
-    def _tracer(self, request: GenerateRequest, states: list[list[str]]) -> OnStep:
-        kept = traced_steps(request.steps) if request.trace else set()
-
-        def on_step(step: int, tokens: Tensor) -> None:
-            if step in kept:
-                states.append(decode_rows(self.tokenizer, tokens))
-
-        return on_step
+    def _read(self, tokens: Tensor) -> tuple[list[list[int]], list[str]]:
+        """Rows of ids [B][L] and their texts."""
+        return tokens.tolist(), decode_rows(self.tokenizer, tokens)
 
     @torch.inference_mode()
     def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:

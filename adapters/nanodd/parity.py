@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapters.base import traced_steps
 from adapters.masked.denoiser import seeded
 from adapters.masked.likelihood import token_nll
 from adapters.masked.model import MaskedModel
 from adapters.masked.samplers import Sampling
 from adapters.nanodd.diffusion import kl_of_nll, log_posterior, losses, process_of, step_bound, training_loss
 from adapters.parity import Case, Recording, random_weights
+from adapters.traces import traced_steps
 
 SCHEDULER = "nanodd_d3pm"
 #: Longest sequence compared: states and probabilities of larger vocabularies stay small.

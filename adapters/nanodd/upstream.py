@@ -28,12 +28,12 @@ from adapters.base import (
     GenerateRequest,
     GenerateResult,
     LoadSpec,
-    traced_steps,
 )
 from adapters.nanodd.layout import DRAWS_PER_RECONSTRUCTION, EMA_PREFIX, FILE_NAME, MODEL_CLASS, window_length
 from adapters.nanodd.recording import record
 from adapters.texts import decode_rows
 from adapters.tokenizers import load_tokenizer
+from adapters.traces import Tracer
 from adapters.upstream import StandIn, UpstreamModel, import_modules, patched
 from adapters.weights import read_weights, weight_file
 
@@ -148,8 +148,15 @@ class NanoddUpstream(UpstreamModel):
         states, self._trajectory = self._trajectory, None
         if not request.trace or states is None:
             return result
-        kept = sorted(traced_steps(request.steps))
-        return replace(result, trace=[decode_rows(self.tokenizer, states[i + 1]) for i in kept])
+        tracer = Tracer(request.steps, self._read, self.mask_id)
+        tracer.start(states[0])
+        for step, state in enumerate(states[1:]):
+            tracer.on_step(step, state)
+        written = [[True] * request.length] * request.count
+        return replace(result, trace=tracer.result(result.tokens, result.texts, written))
+
+    def _read(self, tokens: Tensor) -> Tuple[List[List[int]], List[str]]:
+        return tokens.tolist(), decode_rows(self.tokenizer, tokens)
 
     def sample(self, tokens: Tensor, steps: int, scheduler: str, options: Mapping[str, Any], seed: int) -> Tensor:
         """Their sampler; it starts from masks alone, and so takes of `tokens` no more than the shape."""

@@ -217,9 +217,9 @@ class PlaidProcess:
     def _tokens(self) -> Tensor:
         return self._ids.view(self.shape[:2])
 
-    def show(self, z_0: Tensor) -> list[str]:
-        """Texts of the latest prediction."""
-        return decode_rows(self._system.tokenizer, self._tokens)
+    def show(self, z_0: Tensor) -> tuple[list[list[int]], list[str]]:
+        """Ids and texts of the latest prediction."""
+        return self._tokens.tolist(), decode_rows(self._system.tokenizer, self._tokens)
 
     def finish(self, z_0: Tensor) -> Written:
         """The likeliest tokens of the last evaluation."""
@@ -228,6 +228,6 @@ class PlaidProcess:
         return Written(
             tokens=tokens.tolist(),
             texts=decode_rows(self._system.tokenizer, tokens),
-            generated_tokens=(~given).sum(-1).tolist(),
+            own=(~given).tolist(),
             prompt_kept=prompt_shares(self._tokens, rows, given),
         )

@@ -17,6 +17,10 @@ FIELDS: Mapping[str, Mapping[str, type]] = {
     "points.jsonl": {"point": str, "status": str},
     "batches.jsonl": {"point": str, "batch": int},
     "sessions.jsonl": {"session": str},
+    "traces.jsonl": {
+        **{"point": str, "steps": int, "of_samples": bool, "seconds": float},
+        **dict.fromkeys(("done", "texts", "tokens", "changes"), list),
+    },
 }
 #: What a file is renamed to that cannot be read; its points are computed again.
 DAMAGED = ".damaged"

@@ -126,10 +126,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically: a reader sees the old file or the new one."""
+    """Write a text file, UTF-8, atomically: a reader sees the old file or the new one."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically: a reader sees the old file or the new one."""
     temporary = path.with_name(path.name + ".part")
-    with open_plain(temporary, "w") as file:
-        file.write(text)
+    with open_plain(temporary, "wb") as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     os.replace(str(temporary), str(path))

@@ -10,6 +10,9 @@ For each point, after a warm-up that is not counted::
 
 A batch is seeded by (seed of the point, index of the batch) alone, so it does not matter in which process it runs, and
 the same seed means the same noise for every model and step count.
+
+Where a trace is wanted, the first sequences are generated once more after that, with their states kept; this is neither
+timed nor counted.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import threading
 import time
 import traceback
 import uuid
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Callable, Collection, Dict, List
@@ -42,6 +46,8 @@ from adapters.base import (
 )
 from harness.worker.jsonl import DISK_FULL, append_line, force_to_disk, iter_lines, read_lines
 from harness.worker.measure import PeakMemory, environment
+from harness.worker.trace import FILE as TRACES
+from harness.worker.trace import TRACED, packed
 
 Emit = Callable[[Dict[str, Any]], None]
 
@@ -77,6 +83,7 @@ class Worker:
         self.device: str = self.job["load"]["device"]
         self.memory = PeakMemory(self.device)
         self.done = {(line["point"], line["batch"]) for line in iter_lines(folder / "batches.jsonl")}
+        self.traced = {line["point"] for line in iter_lines(folder / TRACES)}
 
     def run(self) -> None:
         """Load the model and compute every unfinished point.
@@ -129,6 +136,7 @@ class Worker:
                 row.update(status="same_as", same_as=twin, message="the same algorithm as its twin on this checkpoint")
             elif point["kind"] == "generate":
                 row["warmup_seconds"] = self._generate_point(point)
+                row["notes"] += self._trace_point(point)
             else:
                 self._likelihood_point(point)
         except NotAvailable as error:
@@ -188,11 +196,44 @@ class Worker:
                 raise AssertionError(
                     "{} evaluations at the network, {} in the rows".format(evaluations, sum(result.nfe))
                 )
-            line = {"evaluations": evaluations, "samples": samples}
-            if result.trace:
-                line["trace"] = result.trace
-            self._append_batch(point, batch, cost, line)
+            self._append_batch(point, batch, cost, {"evaluations": evaluations, "samples": samples})
         return warmup
+
+    def _trace_point(self, point: Dict[str, Any]) -> List[str]:
+        """Record states of the first sequences. Returns notes for the row."""
+        if not point.get("trace") or point["fingerprint"] in self.traced:
+            return []
+        try:
+            return self._record_trace(point)
+        except NotAvailable as error:
+            return ["not traced: {}".format(error)]
+        except Exception as error:  # a trace is an extra: whatever breaks in it costs the point nothing but the trace
+            _log_traceback()
+            return ["not traced: {}".format(first_line(error))]
+
+    def _record_trace(self, point: Dict[str, Any]) -> List[str]:
+        count = min(TRACED, len(self._indices(point, 0)))
+        request = replace(self._request({**point, "batch_size": count}, 0), trace=True)
+        self.model.check(request)
+        start = time.perf_counter()
+        result = self.model.generate(request)
+        self._synchronise()
+        seconds = time.perf_counter() - start
+        if result.trace is None:
+            return ["not traced: this model hands out no intermediate states"]
+        whole = count == len(self._indices(point, 0))
+        again = whole and result.texts == self._first_texts(point)
+        head = {"point": point["fingerprint"], "session": self.session, "seconds": seconds}
+        line = {**head, "steps": point["steps"], "of_samples": again, **packed(result.trace)}
+        append_line(self.folder / TRACES, line)
+        return ["the batch that was traced did not give the texts of the samples again"] if whole and not again else []
+
+    def _first_texts(self, point: Dict[str, Any]) -> List[str]:
+        """Texts of the first batch, which may have been written by an earlier process."""
+        for line in iter_lines(self.folder / "batches.jsonl"):
+            if line["point"] == point["fingerprint"] and line["batch"] == 0:
+                return [sample["text"] for sample in line["samples"]]
+        return []
 
     def _likelihood_point(self, point: Dict[str, Any]) -> None:
         texts = [line["text"] for line in read_lines(Path(self.job["inputs"]["references"]))[: point["samples"]]]
@@ -276,7 +317,6 @@ class Worker:
             options=point["options"],
             seed=batch_seed(point["seed"], batch),
             prompts=prompts,
-            trace=bool(point.get("trace")) and batch == 0,
             first=indices.start,
         )
 

@@ -75,8 +75,9 @@ def test_another_seed_writes_something_else(tmp_path: Path) -> None:
 
 def test_the_trace_shows_texts(tmp_path: Path) -> None:
     result = model(tmp_path).generate(request("ddpm_diffuseq", 20, trace=True))
-    assert len(result.trace) == 20
-    assert result.trace[-1] == result.texts  # the last level's step is its rounded prediction
+    assert result.trace.done == list(range(1, 21))
+    assert result.trace.texts[-1] == result.texts
+    assert [len(row) for row in result.trace.tokens[0]] == result.generated_tokens  # padding and source are left out
 
 
 def test_rounding_can_be_left_out(tmp_path: Path) -> None:

@@ -159,10 +159,11 @@ def test_an_empty_prompt_is_no_prompt(model: Gpt2Model) -> None:
 
 def test_trace_shows_the_text_growing(model: Gpt2Model) -> None:
     result = model.generate(request(2, trace=True))
-    assert len(result.trace) == LENGTH
-    assert result.trace[-1] == result.texts
-    assert [state[0].count("█") for state in result.trace] == list(range(LENGTH - 1, -1, -1))
-    assert model.generate(request(2)).trace == []
+    assert result.trace.done == list(range(LENGTH + 1))
+    assert result.trace.texts[-1] == result.texts
+    assert [state[0].count("█") for state in result.trace.texts] == list(range(LENGTH, -1, -1))
+    assert [state[0].count(None) for state in result.trace.tokens] == list(range(LENGTH, -1, -1))
+    assert model.generate(request(2)).trace is None
 
 
 @pytest.mark.parametrize(

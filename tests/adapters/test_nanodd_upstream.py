@@ -150,8 +150,8 @@ def test_a_seed_gives_both_engines_the_same_text_trace_and_cost(
     result = upstream.generate(request)
     assert result == adapter.load(spec).generate(request)
     assert result.nfe == [12, 12, 12]
-    assert (len(result.trace), len(result.trace[0])) == (12, 3)
-    assert upstream.generate(GenerateRequest(1, 4, 12, "nanodd_d3pm")).trace == []
+    assert (result.trace.done, len(result.trace.texts[0])) == (list(range(13)), 3)
+    assert upstream.generate(GenerateRequest(1, 4, 12, "nanodd_d3pm")).trace is None
     assert upstream.parameter_count == adapter.load(spec).parameter_count
     assert capsys.readouterr() == ("", "")
 

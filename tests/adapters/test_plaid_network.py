@@ -149,9 +149,9 @@ def test_generation_repeats_itself_and_counts(model: GaussianModel) -> None:
     assert first.nfe == [8, 8]
     assert model.networks[0].calls == 8
     assert first.generated_tokens == [16, 16]
-    assert len(first.trace) == 7
-    assert first.trace[-1] == first.texts
-    assert first.trace[0] != first.trace[-1]
+    assert first.trace.done == [1, 2, 3, 4, 5, 6, 7]
+    assert (first.trace.texts[-1], first.trace.tokens[-1]) == (first.texts, first.tokens)
+    assert first.trace.texts[0] != first.trace.texts[-1]
     assert model.parameter_count == sum(p.numel() for p in PlaidNetwork(CASE.size).parameters())
     assert (model.max_length, model.default_length) == (16, 16)
 

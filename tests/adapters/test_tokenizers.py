@@ -13,7 +13,7 @@ import tokenizers
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from adapters import tokenizers as module
-from adapters.base import MASK_TEXT, AdapterError, CheckpointError
+from adapters.base import AdapterError, CheckpointError
 from adapters.tokenizers import (
     Text8Tokenizer,
     WordTokenizer,
@@ -23,6 +23,7 @@ from adapters.tokenizers import (
     word_tokenizer,
     wrap_tokenizer,
 )
+from adapters.traces import MASK_TEXT
 
 TEXTS = ["hello world", "Ünï — 世界 🙂", "  two  spaces\n\nlines\t", "<|endoftext|>x", ""]
 

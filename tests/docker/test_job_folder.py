@@ -16,7 +16,10 @@ from harness.store import Record
 from tests.docker.jobs import Bench, deed, intruder_job
 
 #: What the host reads or writes in a job folder.
-FILES = ("points.jsonl", "batches.jsonl", "sessions.jsonl", "job.json", "job.json.part", "worker.log", "prompts.jsonl")
+FILES = (
+    *("points.jsonl", "batches.jsonl", "sessions.jsonl", "traces.jsonl", "job.json", "job.json.part", "worker.log"),
+    "prompts.jsonl",
+)
 #: What a worker puts in their place.
 REPLACEMENTS = ("link", "pipe", "folder", "garbage", "locked")
 CONTENT = "of the host, without a newline at its end"

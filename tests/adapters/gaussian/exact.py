@@ -88,12 +88,13 @@ class ExactProcess:
     def tokens(self, z_0: Tensor) -> Tensor:
         return torch.cdist(z_0.double(), EMBEDDINGS.expand(z_0.shape[0], -1, -1)).argmin(-1)
 
-    def show(self, z_0: Tensor) -> list[str]:
-        return [self.system.tokenizer.decode(ids) for ids in self.tokens(z_0).tolist()]
+    def show(self, z_0: Tensor) -> tuple[list[list[int]], list[str]]:
+        rows = self.tokens(z_0).tolist()
+        return rows, [self.system.tokenizer.decode(ids) for ids in rows]
 
     def finish(self, z_0: Tensor) -> Written:
         tokens = self.tokens(z_0)
         free = self.given < 0
         first = [int(row.nonzero()[0]) if self.task == "seq2seq" else 0 for row in free]
         texts = [self.system.tokenizer.decode(ids[skip:]) for ids, skip in zip(tokens.tolist(), first, strict=True)]
-        return Written(tokens.tolist(), texts, free.sum(-1).tolist())
+        return Written(tokens.tolist(), texts, free.tolist())

@@ -42,7 +42,7 @@ def test_generation_reports_what_it_did():
     assert result.generated_tokens == [6, 6, 6]
     assert result.nfe == [4, 4, 4]
     assert [len(text) for text in result.texts] == [6, 6, 6]
-    assert result.trace == []
+    assert result.trace is None
     assert result.left_off == []
 
 
@@ -109,9 +109,16 @@ def test_a_source_is_no_part_of_the_text_and_what_it_lost_is_told():
 
 def test_a_trace_ends_in_the_text():
     result = model().generate(request(trace=True, steps=5, scheduler="heun"))
-    assert len(result.trace) == 5
-    assert result.trace[-1] == result.texts
-    assert len(model().generate(request(trace=True, steps=100)).trace) == 32
+    assert result.trace.done == [1, 2, 3, 4, 5]
+    assert (result.trace.texts[-1], result.trace.tokens[-1]) == (result.texts, result.tokens)
+    assert model().generate(request(steps=5, scheduler="heun")).texts == result.texts
+    assert len(model().generate(request(trace=True, steps=100)).trace.done) == 32
+
+
+def test_a_trace_leaves_out_what_is_given():
+    result = model().generate(request(trace=True, task="infill", prompts=PROMPTS))
+    assert [len(row) for row in result.trace.tokens[0]] == result.generated_tokens == [3, 4, 5]
+    assert result.trace.tokens[-1][1] == result.tokens[1][:4]
 
 
 def test_a_model_may_have_a_sampler_of_its_own():
@@ -127,7 +134,7 @@ def test_a_model_may_have_a_sampler_of_its_own():
     built = model(own={"backwards": backwards})
     result = built.generate(request(scheduler="backwards", options={"quirk": True}, trace=True))
     assert result.nfe == [5, 5, 5]
-    assert len(result.trace) == 4
+    assert result.trace.done == [1, 2, 3, 4]
     assert "backwards" not in model().own_samplers
 
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
-from adapters.base import TRACE_STATES, AdapterError, GenerateRequest, LikelihoodRequest, NotAvailable, Prompt
+from adapters.base import AdapterError, GenerateRequest, LikelihoodRequest, NotAvailable, Prompt
 from adapters.masked.likelihood import estimate_k_dce
 from adapters.masked.model import MaskedModel
 from adapters.masked.schedules import D3PM, Geometric, LogLinear
+from adapters.traces import TRACE_STATES
 from tests.adapters.masked.exact import denoiser, joint
 
 
@@ -41,7 +43,7 @@ def test_generation_reports_what_it_did():
     assert result.generated_tokens == [4, 4, 4]
     assert all(1 <= nfe <= 2 for nfe in result.nfe)
     assert result.texts == [Letters().decode(ids) for ids in result.tokens]
-    assert result.trace == []
+    assert result.trace is None
 
 
 def test_prompts_stand_and_are_not_counted_as_generated():
@@ -55,13 +57,26 @@ def test_prompts_stand_and_are_not_counted_as_generated():
 
 def test_a_trace_shows_every_step_of_a_short_run_and_at_most_so_many_of_a_long_one():
     short = model().generate(request(steps=3, trace=True))
-    assert len(short.trace) == 3
-    assert short.trace[-1] == short.texts
-    masks = [sum(text.count("#") for text in state) for state in short.trace]
+    assert short.trace.done == [0, 1, 2, 3]
+    assert (short.trace.texts[-1], short.trace.tokens[-1]) == (short.texts, short.tokens)
+    masks = [sum(text.count("#") for text in state) for state in short.trace.texts]
+    assert masks[0] == 12
     assert masks == sorted(masks, reverse=True)
+    assert masks == [sum(row.count(None) for row in state) for state in short.trace.tokens]
     long = model().generate(request(steps=500, trace=True))
-    assert len(long.trace) == TRACE_STATES
-    assert long.trace[-1] == long.texts
+    assert len(long.trace.done) == TRACE_STATES + 1
+    assert (long.trace.done[:2], long.trace.done[-1]) == ([0, 1], 500)
+    assert long.trace.texts[-1] == long.texts
+
+
+def test_a_trace_changes_nothing_and_holds_the_ids_of_what_is_written():
+    prompts = (Prompt("ab", "a"), Prompt("", "b"), Prompt("b", ""))
+    asked = request(task="infill", prompts=prompts, steps=4)
+    plain, traced = (model().generate(dataclasses.replace(asked, trace=on)) for on in (False, True))
+    assert traced.texts == plain.texts
+    assert [len(row) for row in traced.trace.tokens[0]] == plain.generated_tokens
+    assert traced.trace.tokens[0] == [[None], [None] * 3, [None] * 3]
+    assert traced.trace.tokens[-1] == [plain.tokens[0][2:3], plain.tokens[1][:3], plain.tokens[2][1:]]
 
 
 @pytest.mark.parametrize(
