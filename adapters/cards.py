@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
@@ -17,10 +18,18 @@ from typing import Any
 import yaml
 
 from adapters.sources import Source, read_sources
+from harness.effort import CodeSize, Effort, measure, read_effort
 from harness.errors import UserError, unknown
+from harness.published import PublishedFigure, read_published
 
 ENTRY_POINT_GROUP = "tdbench.adapters"
+CARD = "card.yaml"
+#: Keys of a card that only reports read: a change of words changes no result, so nothing is computed again.
+WORDS = ("title", "summary", "look", "effort", "published_results", "caveats")
 _HERE = Path(__file__).parent
+#: Markers and number of colours that a card may choose from for its plots (`harness.report.looks`).
+MARKERS = "os^DvPX*<>"
+COLOURS = 10
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,19 @@ class CheckpointCard:
 
 
 @dataclass(frozen=True)
+class LookCard:
+    """How a model is drawn in every plot.
+
+    Attributes:
+        colour: number of a colour of the palette, from 0.
+        marker: one of `MARKERS`, as matplotlib names it.
+    """
+
+    colour: int
+    marker: str
+
+
+@dataclass(frozen=True)
 class Card:
     """A model as data.
 
@@ -151,8 +173,10 @@ class Card:
         likelihood: "exact", "upper_bound" or None.
         checkpoints: by name.
         train: defaults of `tdbench train`, empty where the model cannot be trained here.
-        published_results: rows of published figures with their protocol.
+        effort: what it takes: training, the authors' code, dependencies (`harness.effort`).
+        published_results: published figures with their protocol (`harness.published`).
         caveats: known oddities, one sentence each.
+        look: how it is drawn; None: whatever is free.
     """
 
     name: str
@@ -170,8 +194,10 @@ class Card:
     likelihood: str | None = None
     checkpoints: dict[str, CheckpointCard] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
-    published_results: list[dict[str, Any]] = field(default_factory=list)
+    effort: Effort = field(default_factory=Effort)
+    published_results: tuple[PublishedFigure, ...] = ()
     caveats: list[str] = field(default_factory=list)
+    look: LookCard | None = None
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -194,14 +220,28 @@ class Card:
         estimators = {name: self.estimators[name] for name in own.estimators}
         return Offer(f"{self.module}.upstream", own.tasks, schedulers, estimators)
 
+    def code_sizes(self) -> tuple[CodeSize, CodeSize | None]:
+        """Python code of the model's own folder, and of the family it shares with others (None without one)."""
+        return measure(self.folder), measure(_HERE / self.family) if self.family else None
+
     def code_digest(self) -> str:
-        """sha256 over the files that can change this model's results: its folder, its family, the shared base."""
+        """sha256 over the files that can change this model's results: its folder, its family, the shared base. Of its
+        card without what only reports read (`WORDS`).
+        """
         folders = [self.folder, _HERE] + ([_HERE / self.family] if self.family else [])
         files = sorted({f for folder in folders for pattern in ("*.py", "*.yaml") for f in folder.glob(pattern)})
         digest = hashlib.sha256()
         for file in files:
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+            digest.update(file.name.encode() + b"\0" + _computed_from(file))
         return digest.hexdigest()
+
+
+def _computed_from(file: Path) -> bytes:
+    """What results can depend on in a file."""
+    if file.name != CARD:
+        return file.read_bytes()
+    card = {key: value for key, value in _read_yaml(file).items() if key not in WORDS}
+    return json.dumps(card, sort_keys=True, default=str).encode()
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -230,6 +270,17 @@ def _checkpoint(name: str, entry: dict[str, Any], folder: Path) -> CheckpointCar
     return CheckpointCard(name=name, **{**entry, "source": source})
 
 
+def _look(entry: Any, file: Path) -> LookCard | None:
+    if entry is None:
+        return None
+    keys = isinstance(entry, dict) and set(entry) == {"colour", "marker"}
+    if not keys or entry["colour"] not in range(COLOURS) or entry["marker"] not in list(MARKERS):
+        raise UserError(
+            f"{file}: look {entry} is not one that plots have: colour is 0 to {COLOURS - 1}, marker one of {MARKERS}."
+        )
+    return LookCard(**entry)
+
+
 def read_card(folder: Path, module: str) -> Card:
     """Read ``folder/card.yaml``.
 
@@ -240,7 +291,8 @@ def read_card(folder: Path, module: str) -> Card:
     Raises:
         UserError: for a key that cards do not have, or a missing one.
     """
-    data = _read_yaml(folder / "card.yaml")
+    where = str(folder / CARD)
+    data = _read_yaml(folder / CARD)
     family = data.get("family")
     try:
         own = {
@@ -252,6 +304,9 @@ def read_card(folder: Path, module: str) -> Card:
         }
         data["tasks"] = tuple(data.get("tasks", ()))
         data["upstream"] = _upstream(data.get("upstream") or {})
+        data["effort"] = read_effort(data.get("effort") or {}, where)
+        data["published_results"] = read_published(data.get("published_results") or [], where)
+        data["look"] = _look(data.get("look"), folder / "card.yaml")
         return Card(
             module=module,
             folder=folder,
@@ -260,13 +315,13 @@ def read_card(folder: Path, module: str) -> Card:
             **data,
         )
     except TypeError as error:
-        raise UserError(f"{folder / 'card.yaml'}: {error}") from None
+        raise UserError(f"{where}: {error}") from None
 
 
 @cache
 def all_cards() -> dict[str, Card]:
     """Every model by name: folders of `adapters/` with a card, then entry points."""
-    cards = {p.parent.name: read_card(p.parent, f"adapters.{p.parent.name}") for p in sorted(_HERE.glob("*/card.yaml"))}
+    cards = {p.parent.name: read_card(p.parent, f"adapters.{p.parent.name}") for p in sorted(_HERE.glob(f"*/{CARD}"))}
     for entry in metadata.entry_points(group=ENTRY_POINT_GROUP):
         spec = importlib.util.find_spec(entry.value)
         if spec is None or not spec.submodule_search_locations:

@@ -171,6 +171,7 @@ def _split_facts(
         "train_characters": len(text),
         "train_cut_at": train.cut_at if train else None,
         "train_source": [found.fact() for found in train.files] if train else [],
+        "marks": sorted(held.marks),
         "remarks": list(corpus.remarks),
         "data_notes": [*marks, *not_pinned(held.files + (train.files if train else []))],
     }

@@ -319,6 +319,7 @@ def test_text_that_is_not_what_the_papers_score_is_marked(tmp_path: Path) -> Non
     marked = ask("wikitext2", write(tmp_path / "b.txt", "some <unk> here .\n" * 20))
     assert clean.facts["data_notes"] == ["a.txt: not the files that the benchmark pins by sha256"]
     assert any("<unk>" in note for note in marked.facts["data_notes"])
+    assert (clean.facts["marks"], marked.facts["marks"]) == ([], ["<unk>"])
 
 
 def test_missing_files_say_what_was_looked_for(tmp_path: Path) -> None:
