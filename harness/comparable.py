@@ -85,10 +85,13 @@ TIME = (
     _column("device", "device"),
     _column("machine", "machine", optional=True),
     Field("threads", _threads, optional=True),
+    _column("runtime", "runtime", optional=True),
     _column("dtype", "dtype"),
     _column("batch size", "batch_size"),
     _column("length", "length"),
 )
+#: What stands before a reason that concerns seconds alone.
+_OF_TIME = "time: "
 
 
 def quality_fields(task: Any) -> tuple[Field, ...]:
@@ -212,7 +215,7 @@ def _generation_reasons(rows: Sequence[Row], task: Any) -> list[str]:
             for phrase in found[i]:
                 metrics.setdefault(phrase, []).append(name)
         own = [f"{', '.join(names)}: {phrase}" for phrase, names in metrics.items()]
-        timed = [f"time: {phrase}" for phrase in time[i] if phrase not in first]
+        timed = [f"{_OF_TIME}{phrase}" for phrase in time[i] if phrase not in first]
         texts.append("; ".join([*first, *own, *timed]))
     return texts
 
@@ -258,6 +261,24 @@ def mark(row: Row) -> str:
     """The letter of an annotated row outside the main group, "" for any other row."""
     group = known(row.get(GROUP))
     return "" if group in (None, MAIN) else str(group)
+
+
+def ranks_in_quality(row: Row) -> bool:
+    """Whether an annotated row may be ranked by the quality of its text: it is in the main group, or what sets it apart
+    are its seconds alone (another machine, another batch size).
+    """
+    return not quality_reason(row)
+
+
+def quality_reason(row: Row) -> str:
+    """What keeps an annotated row from being ranked by the quality of its text, "" for most rows."""
+    reason = str(known(row.get(REASON)) or "")
+    return "; ".join(part for part in reason.split("; ") if not part.startswith(_OF_TIME))
+
+
+def time_conditions(row: Row) -> dict[str, Any]:
+    """What the seconds of a row depend on, by title; rows whose seconds may stand on one axis agree in all of it."""
+    return {field.title: field.value(row) for field in TIME}
 
 
 def legend(rows: Iterable[Row]) -> dict[str, str]:

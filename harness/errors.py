@@ -48,3 +48,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"Did you mean '{close[0]}'? " if close else ""
     return UserError(f"unknown {kind} '{name}'. {hint}Known: {', '.join(names) or 'none'}.")
+
+
+def counted(count: int, word: str) -> str:
+    """A count with its noun: "1 line", "2 lines"."""
+    return f"{count:,} {word}" + ("" if count == 1 else "s")

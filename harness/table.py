@@ -159,9 +159,15 @@ def _session(lines: list[Record], sessions: dict[str, Record]) -> Record:
     return {
         **{key: session.get(key) for key in ("load_seconds", "parameters")},
         **{key: runtime.get(key) for key in ("image", "image_id", "image_digest")},
-        "machine": machine.get("gpu") or machine.get("cpu"),
+        "machine": machine.get("gpu") or _processor(machine),
         "threads": machine.get("threads"),
     }
+
+
+def _processor(machine: Record) -> str | None:
+    """The processor with how many the machine has of it: names of processors are shared by small machines and large."""
+    name, count = machine.get("cpu"), machine.get("cpu_count")
+    return f"{name}, {count} CPUs" if name and count else name
 
 
 #: Column of bits per ... <- what is counted of a text. All get their intervals from the same resamples.

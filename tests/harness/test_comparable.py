@@ -17,7 +17,7 @@ def generated(**changes: Any) -> dict[str, Any]:
         "kind": "generate", "benchmark": "toy", "task": "unconditional", "role": "model", "status": "done",
         "data": "d1", "tokenizer": "words", "length": 64, "precision": "float64", "samples": 256,
         "device": "cpu", "machine": "a CPU", "threads": 2, "dtype": "float32", "batch_size": 64,
-        "gen_ppl": 10.0, "gen_ppl_settings": JUDGE, "engine": "native",
+        "gen_ppl": 10.0, "gen_ppl_settings": JUDGE, "engine": "native", "runtime": "local",
     }  # fmt: skip
     return row | changes
 
@@ -49,6 +49,7 @@ def last_reason(odd: dict[str, Any], usual: dict[str, Any]) -> str | None:
         ({"batch_size": 8}, "time: batch size 8, others 64"),
         ({"dtype": "bfloat16"}, "time: dtype bfloat16, others float32"),
         ({"threads": 1}, "time: threads 1, others 2"),
+        ({"runtime": "docker"}, "time: runtime docker, others local"),
         ({"machine": "a GPU", "device": "cuda"}, "time: device cuda, others cpu; time: machine a GPU, others a CPU"),
     ],
 )  # fmt: skip
@@ -203,6 +204,16 @@ def test_empty_and_bare_tables() -> None:
     assert list(comparable.annotate(pd.DataFrame())[comparable.GROUP]) == []
     bare = comparable.annotate(pd.DataFrame({"status": ["done", "done"], "kind": "generate"}))
     assert list(bare[comparable.GROUP]) == ["main", "main"]
+
+
+def test_another_machine_keeps_seconds_apart_and_quality_together() -> None:
+    rows = [generated(), generated(), generated(machine="b CPU", batch_size=8), generated(length=32)]
+    frame = comparable.annotate(pd.DataFrame(rows)).to_dict("records")
+    assert [comparable.ranks_in_quality(row) for row in frame] == [True, True, True, False]
+    assert frame[2][comparable.GROUP] == "a", "and it bears a mark all the same"
+    clocks = [comparable.time_conditions(row) for row in rows]
+    assert clocks[0] == clocks[1]
+    assert clocks[0] | {"machine": "b CPU", "batch size": 8} == clocks[2]
 
 
 def test_more_reasons_than_letters() -> None:

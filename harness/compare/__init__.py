@@ -1,0 +1,1 @@
+"""Two runs set against each other: what changed, what is inside the noise, and a code for a gate."""
