@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from harness import commands
+from harness.compare.request import MAY_DIFFER, names_of
+from harness.compare.request import Request as CompareRequest
 from harness.config import BenchConfig, ReportConfig, ScoreConfig, describe
 from harness.errors import UserError
+from harness.export.request import ALL_FILES, ExportRequest
+from harness.export.request import FORMATS as EXPORT_FORMATS
 from harness.importing.request import FORMATS, ImportRequest
 from harness.parity import ParityConfig
 from harness.training.config import TrainConfig
@@ -21,6 +25,14 @@ from harness.worker.jsonl import DISK_FULL, UnsafeFile
 EXIT_FAILED_POINTS, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 GOLDENS = Path("tests/goldens")
 SETTINGS_HELP = "settings, listed below; lists as steps=4,16,64"
+
+COMPARE_CODES = """exit codes:
+  0  nothing of B is worse than A beyond noise
+  1  something is: a figure (adjusted p below 0.05, by more than --tolerance), seconds beyond --max-slowdown, or a point
+     that A has finished and that failed in B
+  2  wrong request, or nothing in the two runs could be compared
+What could not be decided is said, and fails only with --strict: a smallest detectable difference above --tolerance, a
+figure of the gate that could not be compared, a point that B has not finished."""
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -54,6 +66,8 @@ def parser() -> argparse.ArgumentParser:
     _add_convert(subcommands)
     _add_parity(subcommands)
     _add_import(subcommands)
+    _add_compare(subcommands)
+    _add_export(subcommands)
     return top
 
 
@@ -190,6 +204,87 @@ def _add_import(subcommands: Subcommands) -> None:
     add("--reports", default="reports", help="folder that holds reports [reports]")
     names = [field.name for field in fields(ImportRequest)]
     sub.set_defaults(call=lambda given: commands.import_texts(ImportRequest(**{n: getattr(given, n) for n in names})))
+
+
+def _add_compare(subcommands: Subcommands) -> None:
+    summary = "set two runs, machines or versions against each other: what changed, and what is inside the noise"
+    sub = subcommands.add_parser(
+        "compare",
+        help=summary,
+        description=summary + ".",
+        epilog=COMPARE_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = sub.add_argument
+    add("a", metavar="RUN_A", help="the run that is the measure: a name, or a folder with a '/' in it")
+    add("b", metavar="RUN_B", help="the run that is judged")
+    add(
+        "--metrics",
+        type=names_of,
+        default=(),
+        metavar="A,B",
+        help="figures that may fail, nfe, bits_per_byte and memory among them; without it every figure with a better "
+        "and a worse, but seconds and memory",
+    )
+    add("--tolerance", type=float, default=0.0, metavar="SHARE", help="change for the worse that is accepted [0]")
+    add("--max-slowdown", type=float, metavar="TIMES", help="as 1.10: fail when B takes longer than that [no limit]")
+    add(
+        "--by",
+        type=names_of,
+        default=MAY_DIFFER,
+        metavar="A,B",
+        help=f"fields in which two points may differ and still be the same point [{','.join(MAY_DIFFER)}]",
+    )
+    add("--strict", action="store_true", help="fail also for what could not be decided or compared")
+    add("--all", action="store_true", help="print every row, not only what changed")
+    form = sub.add_mutually_exclusive_group()
+    form.add_argument("--tsv", dest="form", action="store_const", const="tsv", help="print all rows, tab-separated")
+    form.add_argument("--json", dest="form", action="store_const", const="json", help="print everything as JSON")
+    add("--results", type=Path, default=Path("results"), help="folder that holds run folders [results]")
+    add("--reports", type=Path, default=Path("reports"), help="folder that holds reports [reports]")
+    names = [field.name for field in fields(CompareRequest)]
+    sub.set_defaults(
+        call=lambda given: commands.compare(
+            CompareRequest(**{n: getattr(given, n) for n in names}), given.results, given.reports, given.form, given.all
+        )
+    )
+
+
+def _add_export(subcommands: Subcommands) -> None:
+    summary = "write a stored run, or several as one, in the formats of other tools"
+    sub = subcommands.add_parser(
+        "export",
+        help=summary,
+        description=summary + ". Nothing leaves this machine, unless --tracking-uri names another.",
+        epilog="formats:\n" + "\n".join(f"  {name:<13} {what}" for name, what in EXPORT_FORMATS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = sub.add_argument
+    add("runs", nargs="+", metavar="RUN", help="name of a run folder")
+    add("--to", type=Path, metavar="FOLDER", help="where files go; without it the folder of the run's report")
+    add(
+        "--format",
+        dest="formats",
+        type=lambda names: names.split(","),
+        default=list(ALL_FILES),
+        metavar="A,B",
+        help="formats, listed below; without it all that are files",
+    )
+    add(
+        "--model-id",
+        dest="model_ids",
+        action="append",
+        default=[],
+        metavar="[MODEL:CHECKPOINT=]OWNER/NAME",
+        help="repository on the Hub of a checkpoint that did not come from there; may be repeated",
+    )
+    add("--source-url", metavar="URL", help="page that shows the results, named as their source in the Hub's files")
+    add("--project", help="project or experiment of a tracker [tdbench]")
+    add("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, else RESULTS/mlflow.db]")
+    add("--results", type=Path, default=Path("results"), help="folder that holds run folders [results]")
+    add("--reports", type=Path, default=Path("reports"), help="folder that holds reports [reports]")
+    names = [field.name for field in fields(ExportRequest)]
+    sub.set_defaults(call=lambda given: commands.export(ExportRequest(**{n: getattr(given, n) for n in names})))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

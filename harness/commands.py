@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -12,10 +14,12 @@ from adapters.cards import all_cards, get_card
 from harness import doctor as machine
 from harness import provenance
 from harness.benchmarks import DEFAULT_COUNTS, Benchmark, BenchmarkData, all_benchmarks, prepare_as_set
+from harness.compare.request import Request as CompareRequest
 from harness.config import BenchConfig, ReportConfig, ScoreConfig, build, folder
 from harness.dry_run import print_dry_run
 from harness.errors import UserError
 from harness.execute import Outcome, Settings, execute
+from harness.export.request import ExportRequest
 from harness.fetch import fetch_upstream, missing_packages, pip_line
 from harness.importing import ImportRequest, imported_points, prepare_import, write_import
 from harness.metrics import get_metric
@@ -28,6 +32,9 @@ from harness.summary import HEADLINE_METRICS, print_summary
 from harness.table import table
 from harness.weights import fetch_command
 from harness.worker.jsonl import DISK_FULL
+
+if TYPE_CHECKING:
+    from harness.report import ReportData  # brings matplotlib
 
 
 def bench(words: list[str], dry_run: bool = False) -> int:
@@ -55,9 +62,9 @@ def bench(words: list[str], dry_run: bool = False) -> int:
         fetch_and_build(plan, config)
         outcome = _generate(config, benchmarks, store)
         scored = _score_or_say(store, config)
-        page = _report(store, folder(config.reports))
+        said = _report(store, folder(config.reports))
     print_summary(table(store), {b.name: named or b.metrics[:HEADLINE_METRICS] for b in benchmarks})
-    print(f"\nreport: {page}")
+    print(f"\n{said}")
     return _exit_code(outcome) or int(not scored)
 
 
@@ -143,21 +150,64 @@ def import_texts(request: ImportRequest) -> int:
         write_import(found, store)
         select(store)
         _score(store, request.metrics, request.judge, force=False)
-        page = _report(store, folder(request.reports))
+        said = _report(store, folder(request.reports))
     _print_notes(found.notes)
     names = dict.fromkeys(point["benchmark"] for point in store.points())
     print_summary(table(store), {b: named or store.benchmark_facts(b)["metrics"][:HEADLINE_METRICS] for b in names})
-    print(f"\nreport: {page}")
+    print(f"\n{said}")
     return 0
 
 
 def report(words: list[str]) -> int:
-    """Write the report of a stored run."""
+    """Write the report of a stored run, or one of several.
+
+    Returns:
+        exit code 0, 1 when a run could not be read and the report is of the others.
+    """
+    from harness.report.data import Given  # brings pandas
+    from harness.report.merge import runs_as_one
+
     config = build(ReportConfig, words)
-    store = RunStore.open(folder(config.results), config.run)
-    _make_folder(folder(config.reports) / store.run)
-    print(f"report: {_report(store, folder(config.reports))}")
-    return 0
+    data, problems = runs_as_one(config, provenance.command_line())
+    place = folder(config.reports) / data.run
+    _make_folder(place)
+    _print_notes(data.missing)
+    given = Given(config.max_steps, config.max_seconds, (config.step_pair[0], config.step_pair[1]))
+    print(_write(replace(data, given=given), place))
+    return int(bool(problems))
+
+
+def export(request: ExportRequest) -> int:
+    """Write a stored run in the formats of other tools."""
+    from harness.export.command import export as write_exports  # brings matplotlib
+
+    return write_exports(request)
+
+
+def compare(request: CompareRequest, results: Path, reports: Path, form: str | None, all_rows: bool) -> int:
+    """Set two stored runs against each other; print what changed and write a page.
+
+    Args:
+        request: what is compared, and what counts as worse.
+        results: folder that holds run folders.
+        reports: folder that holds reports.
+        form: "tsv", "json" or None for text.
+        all_rows: of text, print every row.
+
+    Returns:
+        exit code 0, 1 when something is worse, 2 when nothing could be compared.
+    """
+    from harness.compare import text  # brings matplotlib, as the next two do
+    from harness.compare.command import compare_runs
+    from harness.compare.page import write_page
+
+    result = compare_runs(request, results.expanduser())
+    place = reports.expanduser() / f"compare-{result.a.run}-{result.b.run}"
+    _make_folder(place)
+    page = write_page(result, place)
+    print(text.printed(result, form, all_rows), end="")
+    print(f"page: {page}", file=sys.stderr if form else sys.stdout)
+    return result.code
 
 
 def _make_folder(path: Path) -> None:
@@ -180,10 +230,22 @@ def _score_or_say(store: RunStore, config: BenchConfig) -> bool:
     return True
 
 
-def _report(store: RunStore, reports: Path) -> Path:
-    from harness.report import report_data, write_report  # brings matplotlib
+def _report(store: RunStore, reports: Path) -> str:
+    from harness.report import report_data  # brings matplotlib
 
-    return write_report(report_data(store), reports / store.run)
+    return _write(report_data(store), reports / store.run)
+
+
+def _write(data: ReportData, place: Path) -> str:
+    """Write a report; what it says, and where it is."""
+    from harness.report import verdict  # brings matplotlib
+    from harness.report.page import Page
+    from harness.report.render import write_page
+
+    page = Page(data)
+    written = write_page(page, place)
+    said = [f"- {line}" for line in verdict.lines(verdict.build(page), every=False)]
+    return "\n".join([*said, "", f"report: {written}"])
 
 
 def train(words: list[str]) -> int:

@@ -147,7 +147,9 @@ class BenchConfig:
     threads: Any = option(None, "CPU threads of the worker; empty: one a physical core")
     warmup_calls: int = option(3, "most warm-up calls before a point is timed")
     time_limit: Any = option(None, "seconds a point, or loading the model, may take; empty: no limit")
-    trace: bool = option(False, "keep intermediate states of the first batch of each point")
+    trace: bool = option(
+        True, "also record, apart from what is timed, how the first 16 texts of each point come about (its first seed)"
+    )
     data_seed: int = option(0, "seed of a generated benchmark's data")
     run: Any = option(None, "name of the run folder; empty: made from the configuration, so the same command resumes")
     results: str = option("results", "folder that holds run folders")
@@ -216,9 +218,22 @@ class ScoreConfig:
 class ReportConfig:
     """What `tdbench report` writes."""
 
-    run: str = option("???", "name of the run folder")
+    run: Any = option("???", "runs to report on, one or several (list): names, or folders with a '/' (results/a)")
+    name: Any = option(None, "name of the report; empty: the run's, of several runs their names joined")
+    max_steps: Any = option(None, "the verdict's budget of steps; empty: 20, or the fewest that ran")
+    max_seconds: Any = option(None, "the verdict's budget of seconds a sequence; empty: from the median, rounded up")
+    step_pair: Any = option([10, 20], "two step counts that are set against each other for every model (list)")
     results: str = option("results", "folder that holds run folders")
     reports: str = option("reports", "folder that holds reports")
+
+    def __post_init__(self) -> None:
+        if self.max_steps is not None:
+            positive("max_steps", self.max_steps)
+        if self.max_seconds is not None and not _is_amount(self.max_seconds):
+            raise UserError(f"max_seconds must be a number of seconds above 0, got '{self.max_seconds}'.")
+        self.step_pair = sorted(positive("step_pair", steps) for steps in as_list(self.step_pair))
+        if len(self.step_pair) != 2:
+            raise UserError("step_pair must be two different step counts, as step_pair=10,20.")
 
 
 def build(config_class: type[C], words: list[str]) -> C:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
 import pandas as pd
 
-from adapters.cards import Card, all_cards
+from adapters.cards import Card, CheckpointCard, all_cards
+from harness.metrics.base import SampleValues
 from harness.plan import model_names
 from harness.report.data import ReportData
 from harness.store import Record, RunStore
+from harness.sums import summands
 from harness.table import latest_scores, table
-from harness.worker.jsonl import iter_lines
+from harness.weights.wanted import wanted
 
 #: Samples of each point that the report gets; it may keep fewer (`harness.report.samples`).
 SAMPLES = 8
@@ -34,12 +36,33 @@ def report_data(store: RunStore) -> ReportData:
         environment=_environment(store, lines),
         sources={name: given for name in _benchmarks(store) if (given := _sources(store, name))},
         benchmarks={name: store.benchmark_facts(name) for name in _benchmarks(store)},
-        scores=pd.DataFrame(scores),
+        scores=pd.DataFrame([{key: part for key, part in score.items() if key != "samples"} for score in scores]),
+        values=sample_values(scores),
         cards={name: card_summary(known[name]) for name in model_names(store.points()) if name in known},
-        traces={point: line["trace"] for point, batches in lines.items() for line in batches if line.get("trace")},
+        traces=store.traces(),
+        convergence=store.convergence(),
         notes=plan.get("notes", ()),
         imports=[made["command"] for made in plan.get("imports", ())],
+        sessions=_sessions(store, lines),
     )
+
+
+def sample_values(scores: Iterable[Record]) -> dict[str, dict[str, SampleValues]]:
+    """By point and metric, what a figure is made of. Lines without it (older ones), and those that nothing can be
+    computed from here (a newer statistic, a damaged row), are left out.
+    """
+    values: dict[str, dict[str, SampleValues]] = {}
+    for score in scores:
+        stored = score.get("samples")
+        if not stored:
+            continue
+        try:
+            samples = SampleValues(stored["statistic"], stored["rows"])
+            summands(samples)
+        except (KeyError, TypeError, ValueError):
+            continue
+        values.setdefault(score["point"], {})[score["metric"]] = samples
+    return values
 
 
 def card_summary(card: Card) -> dict[str, Any]:
@@ -51,7 +74,28 @@ def card_summary(card: Card) -> dict[str, Any]:
         "likelihood": card.likelihood,
         "schedulers": list(card.schedulers),
         "caveats": card.caveats,
+        "role": card.role,
+        "effort": card.effort,
+        "published": card.published_results,
+        "checkpoints": [_checkpoint(card, entry) for entry in card.checkpoints.values()],
+        "code": card.code_sizes(),
     }
+
+
+def _checkpoint(card: Card, entry: CheckpointCard) -> dict[str, Any]:
+    size = wanted(card, entry).size_text if entry.kind == "published" else None
+    return {"name": entry.name, "kind": entry.kind, "parameters": entry.parameters, "size": size, "is": entry.summary}
+
+
+def _sessions(store: RunStore, lines: Mapping[str, list[Record]]) -> dict[str, list[str]]:
+    """By fingerprint, the worker sessions that measured the point or failed at it."""
+    found: dict[str, dict[str | None, None]] = {}
+    for batches in lines.values():
+        for line in batches:
+            found.setdefault(line["point"], {})[line["session"]] = None
+    for fingerprint, row in store.rows().items():
+        found.setdefault(fingerprint, {})[row.get("session")] = None
+    return {fingerprint: [session for session in mine if session] for fingerprint, mine in found.items()}
 
 
 def _first_samples(batches: list[Record]) -> list[Record]:
@@ -85,5 +129,5 @@ def _benchmarks(store: RunStore) -> list[str]:
 def _sources(store: RunStore, benchmark: str) -> list[dict[str, Any]]:
     """Source and true texts of the samples that are shown; [] where the benchmark has no pairs."""
     path = store.benchmark_data(benchmark) / "prompts.jsonl"
-    first = islice(iter_lines(path), SAMPLES)
+    first = islice(store.lines(path), SAMPLES)
     return [{key: line[key] for key in ("source", "references")} for line in first if "source" in line]

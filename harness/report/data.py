@@ -6,26 +6,33 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 
 from harness import comparable
 from harness.metrics.base import SampleValues
+from harness.worker.trace import StoredTrace
 
 Row = dict[str, Any]
+_T = TypeVar("_T")
 
 #: Whole numbers, which pandas turns into floats as soon as one row lacks them.
-_WHOLE = (
+WHOLE = (
     *("steps", "seed", "samples", "samples_done", "candidates", "batch_size", "length", "batches", "parameters"),
-    *("peak_memory_bytes", "tokens", "bytes", "chars", "words", "nfe_min", "nfe_max"),
+    *("peak_memory_bytes", "tokens", "bytes", "chars", "words", "nfe_min", "nfe_max", "threads"),
 )
 
 #: Figures of likelihood rows; every other column with an interval is a metric.
 LIKELIHOOD_FIGURES = ("bits_per_byte", "bits_per_char", "bits_per_token", "nats_per_token", "perplexity")
 
 #: Fields of a point that tell two rows of one place, model and scheduler apart, besides steps, seed and selection.
-VARIANT_FIELDS = ("engine", "runtime", "options", "batch_size", "length", "samples", "device", "dtype")
+VARIANT_FIELDS = (
+    *("engine", "runtime", "options", "batch_size", "length", "samples", "device", "dtype"),
+    *("run", "machine", "threads"),
+)
+#: Those of them that only a row which ran has, and that its run tells as well where each run has one of them.
+_OF_THE_RUN = ("machine", "threads")
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,29 @@ class Given:
 
 
 @dataclass(frozen=True)
+class RunFacts:
+    """One of the runs that a report is made from.
+
+    Attributes:
+        run: its name, different from that of all others in the report.
+        folder: where it was read from.
+        command: the command that made it.
+        created: date and time of its latest invocation.
+        machines: what its rows ran on.
+        points: how many rows of the report are its own.
+        remarks: what was left out of it, or could not be read.
+    """
+
+    run: str
+    folder: str
+    command: str
+    created: str
+    machines: Sequence[str] = ()
+    points: int = 0
+    remarks: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class ReportData:
     """One run, finished or not.
 
@@ -59,13 +89,15 @@ class ReportData:
         benchmarks: by benchmark, its facts (name, version, metrics, entropy rate, ...).
         scores: long form, one row a point and metric, with settings and detail.
         cards: by model, a summary of its card.
-        traces: by fingerprint, for each kept step the decoded states of samples 0, 1, ... (`RunStore.trace`).
         notes: sentences about what was settled for the user while planning.
         imports: the commands that brought imported rows into the run.
         values: by fingerprint and metric, what a figure is made of, sample by sample; a metric may be missing.
-        convergence: by fingerprint, the states of a traced point with what was measured of each
-            (`harness.convergence`).
+        traces: by fingerprint, the intermediate states of a traced point.
+        convergence: by fingerprint of a traced point, what was measured of its states (`harness.convergence`).
         given: what the user asked of the report (`harness.config.ReportConfig`).
+        runs: what the report is made from; () for one run that nothing needs to be said of.
+        missing: sentences about what could not be read, or was left out in merging.
+        sessions: by fingerprint, the worker sessions that measured the point; two rows with the same ones are copies.
     """
 
     run: str
@@ -78,12 +110,15 @@ class ReportData:
     benchmarks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     scores: pd.DataFrame = field(default_factory=pd.DataFrame)
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    traces: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     imports: Sequence[str] = ()
     values: Mapping[str, Mapping[str, SampleValues]] = field(default_factory=dict)
+    traces: Mapping[str, StoredTrace] = field(default_factory=dict)
     convergence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     given: Given = field(default_factory=lambda: Given())
+    runs: Sequence[RunFacts] = ()
+    missing: Sequence[str] = ()
+    sessions: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class Metric(NamedTuple):
@@ -149,7 +184,7 @@ def rows_of(frame: pd.DataFrame) -> list[Row]:
     """The rows of a frame as dicts; unknown values are None, whole numbers are ints again."""
     rows = [{str(k): clean(v) for k, v in record.items()} for record in frame.to_dict("records")]
     for row in rows:
-        row |= {k: int(row[k]) for k in _WHOLE if isinstance(row.get(k), float) and row[k].is_integer()}
+        row |= {k: int(row[k]) for k in WHOLE if isinstance(row.get(k), float) and row[k].is_integer()}
     return rows
 
 
@@ -222,10 +257,18 @@ def _variants_key(row: Row) -> tuple[Any, ...]:
 def _varying(rows: Sequence[Row]) -> dict[Any, tuple[str, ...]]:
     """By place, model and method, the fields of `VARIANT_FIELDS` in which its rows differ."""
     mine = [r for r in rows if r.get("status") != "same_as"]
-    return {
-        key: tuple(f for f in VARIANT_FIELDS if len({json.dumps(r.get(f), default=str) for r in same}) > 1)
-        for key, same in group_by(mine, _variants_key).items()
-    }
+    return {key: _differing(same) for key, same in group_by(mine, _variants_key).items()}
+
+
+def _differing(rows: Sequence[Row]) -> tuple[str, ...]:
+    fields = [f for f in VARIANT_FIELDS if len({json.dumps(row.get(f), default=str) for row in rows}) > 1]
+    return tuple(f for f in fields if f not in _OF_THE_RUN or _tells_apart(f, rows))
+
+
+def _tells_apart(field: str, rows: Sequence[Row]) -> bool:
+    """Whether rows of one run differ in `field`, those where it is unknown aside."""
+    by_run = group_by(rows, lambda row: row.get("run"))
+    return any(len(unique(row.get(field) for row in mine)) > 1 for mine in by_run.values())
 
 
 class Names:
@@ -258,22 +301,30 @@ class Names:
         words += ["imported"] if comparable.is_imported(row) and "engine" not in varying else []
         return " ".join(w for w in [*words, selection(row)] if w)
 
+    def where(self, row: Row) -> str:
+        """The run of a row, where the report has the same model and method from several runs."""
+        return _variant("run", row.get("run")) if "run" in self._varying.get(_variants_key(row), ()) else ""
+
     def row(self, row: Row) -> str:
         """Name in its place: model, method, steps, and the seed where the model has several there."""
         control = row.get("role") == "control" and not row.get("estimator")
-        words = [self.model(row), selection(row) if control else self.method(row)]
+        words = [self.model(row), *([selection(row), self.where(row)] if control else [self.method(row)])]
         if row.get("steps") is not None and row.get("role") != "control":
             words.append("1 step" if row["steps"] == 1 else f"{as_text(row['steps'])} steps")
         if row.get("seed") is not None and _model_key(row) in self._many_seeds:
             words.append(f"seed {as_text(row.get('seed'))}")
         return " \u00b7 ".join(w for w in words if w)
 
-    def full(self, row: Row) -> str:
-        """`row`, after its benchmark where the run has several, and its task where the benchmark has."""
+    def place(self, row: Row) -> str:
+        """Its benchmark where the run has several, and its task where the benchmark has; "" where neither is needed."""
         _, benchmark, task = comparable.place(row)
         words = [as_text(benchmark)] if len(self._tasks) > 1 else []
         words += [as_text(task)] if self._tasks.get(benchmark, 0) > 1 and task else []
-        where = " ".join(w for w in words if w)
+        return " ".join(w for w in words if w)
+
+    def full(self, row: Row) -> str:
+        """`row`, after its place where that is needed."""
+        where = self.place(row)
         return f"{where}: {self.row(row)}" if where else self.row(row)
 
 
@@ -313,9 +364,9 @@ def kind_label(rows: Iterable[Row]) -> str:
     return ", ".join(parts) or "no checkpoint"
 
 
-def group_by(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:
-    """Rows by `key`, in order of first appearance."""
-    groups: dict[Any, list[Row]] = {}
+def group_by(rows: Iterable[_T], key: Callable[[_T], Any]) -> dict[Any, list[_T]]:
+    """Rows, or whatever else, by `key`, in order of first appearance."""
+    groups: dict[Any, list[_T]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row)
     return groups

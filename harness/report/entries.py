@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
 
 from harness import comparable
 from harness.metrics.base import SampleValues
+from harness.paired import figure_of
 from harness.report.data import Estimate, Names, ReportData, Row, estimate, group_by, is_done, number
 from harness.report.places import Place
 
@@ -18,9 +23,9 @@ SAME = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
-    """One model with one sampler and one step count, over all its seeds.
+    """One model with one sampler and one step count, over all its seeds. Equal only to itself.
 
     Attributes:
         rows: its finished rows, one a seed.
@@ -28,15 +33,16 @@ class Entry:
         method: scheduler and whatever else tells it apart, as `Names.method` gives it.
         name: name for people, without the seed.
         values: by metric, what its figure is made of; aligned with `keys`; a metric may be missing.
-        keys: seed and index of each sample, which is what pairs are made by.
+        keys: seed and index of each sample, which is what pairs are made by. Where each sample has a prompt of its own,
+            the prompts are what was drawn: the values are means over seeds, and the seed in the key is None.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[Row] = field(repr=False)
     model: str
     method: str
     name: str
-    values: Mapping[str, SampleValues]
-    keys: Sequence[tuple[int | None, int]]
+    values: Mapping[str, SampleValues] = field(repr=False)
+    keys: Sequence[tuple[int | None, int]] = field(repr=False)
 
     @property
     def role(self) -> str:
@@ -65,8 +71,15 @@ class Entry:
 
     @property
     def rankable(self) -> bool:
-        """Whether nothing keeps it from being ranked with most rows of its place."""
-        return not any(map(comparable.mark, self.rows))
+        """Whether nothing keeps the quality of its text from being ranked with most rows of its place; its seconds are
+        ranked only with those of the same `clock`.
+        """
+        return all(map(comparable.ranks_in_quality, self.rows))
+
+    @property
+    def clock(self) -> tuple[Any, ...]:
+        """What its seconds depend on: machine, threads, batch size and so on; equal where seconds may be compared."""
+        return tuple(comparable.time_conditions(self.rows[0]).values())
 
     def fingerprints(self) -> list[str]:
         """Of its rows, for links."""
@@ -82,7 +95,15 @@ class Entry:
             return None
         if len(known) == 1:
             return known[0]
-        return _pooled(self.values.get(metric)) or Estimate(sum(e.value for e in known) / len(known), None, None)
+        if metric not in self._pooled:
+            mean = Estimate(sum(e.value for e in known) / len(known), None, None)
+            self._pooled[metric] = _figure(self.values.get(metric)) or mean
+        return self._pooled[metric]
+
+    @cached_property
+    def _pooled(self) -> dict[str, Estimate]:
+        """Figures over several seeds, which take a while."""
+        return {}
 
     def _mean(self, column: str) -> float | None:
         known = [value for row in self.rows if (value := number(row.get(column))) is not None]
@@ -92,34 +113,47 @@ class Entry:
 def entries_of(place: Place, names: Names, data: ReportData) -> list[Entry]:
     """The entries of a place of generated text, in the order of its rows."""
     done = [row for row in place.rows if is_done(row) and row.get("kind") == "generate" and not row.get("same_as")]
-    return [_entry(rows, names, data) for rows in group_by(done, _same).values()]
+    return [entry_of(rows, names, data) for rows in group_by(done, _same).values()]
 
 
 def _same(row: Row) -> str:
-    return json.dumps([row.get(field) for field in SAME], sort_keys=True, default=str)
+    return json.dumps([row.get(name) for name in SAME], sort_keys=True, default=str)
 
 
-def _entry(rows: list[Row], names: Names, data: ReportData) -> Entry:
+def entry_of(rows: list[Row], names: Names, data: ReportData) -> Entry:
+    """Rows that differ in the seed alone as one entry."""
     row = rows[0]
-    words = [names.model(row), "" if row.get("role") == "control" else names.method(row)]
+    words = [names.model(row), names.where(row) if row.get("role") == "control" else names.method(row)]
     if row.get("steps") is not None and row.get("role") != "control":
         words.append("1 step" if row["steps"] == 1 else f"{row['steps']} steps")
-    values = _joined([data.values.get(str(r.get("fingerprint")), {}) for r in rows])
-    keys = [(r.get("seed"), i) for r in rows for i in range(int(r.get("samples_done") or r.get("samples") or 0))]
+    counts = [int(r.get("samples_done") or r.get("samples") or 0) for r in rows]
+    by_row = [data.values.get(str(r.get("fingerprint")), {}) for r in rows]
+    lists = {name: [v for values in by_row if (v := values.get(name))] for name in by_row[0]}
+    known = {name: mine for name, mine in lists.items() if [len(v.rows) for v in mine] == counts}
+    keys: list[tuple[int | None, int]]
+    if comparable.place(row)[2] != "unconditional" and len(set(counts)) == 1:
+        values, keys = {name: _mean_of(mine) for name, mine in known.items()}, [(None, i) for i in range(counts[0])]
+    else:
+        values = {name: _joined(mine) for name, mine in known.items()}
+        keys = [(r.get("seed"), i) for r, count in zip(rows, counts, strict=True) for i in range(count)]
     return Entry(rows, words[0], names.method(row), " \u00b7 ".join(w for w in words if w), values, keys)
 
 
-def _joined(by_row: Sequence[Mapping[str, SampleValues]]) -> dict[str, SampleValues]:
-    """The values of all rows one after the other; metrics that a row lacks are left out."""
-    shared = [name for name in by_row[0] if all(name in values for values in by_row)]
-    return {
-        name: SampleValues(by_row[0][name].statistic, [line for values in by_row for line in values[name].rows])
-        for name in shared
-    }
+def _joined(by_row: Sequence[SampleValues]) -> SampleValues:
+    """The values of all rows one after the other."""
+    return SampleValues(by_row[0].statistic, [line for values in by_row for line in values.rows])
 
 
-def _pooled(values: SampleValues | None) -> Estimate | None:
-    """The figure of samples taken together, with its bootstrap interval."""
-    from harness.paired import figure_of
+def _mean_of(by_row: Sequence[SampleValues]) -> SampleValues:
+    """The mean over rows of the values of each sample: every figure of sums is the same for their means."""
+    if len(by_row) == 1:
+        return by_row[0]
+    return SampleValues(by_row[0].statistic, np.mean([values.rows for values in by_row], axis=0).tolist())
 
-    return Estimate(*figure_of(values)) if values is not None else None
+
+def _figure(values: SampleValues | None) -> Estimate | None:
+    """The figure of samples taken together, with its bootstrap interval; None where they give none."""
+    try:
+        return Estimate(*figure_of(values)) if values is not None else None
+    except ValueError:
+        return None

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from html import unescape
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from harness import comparable
-from harness.report import svg
+from harness.report import quality_steps, svg, verdict
 from harness.report.command import row_command
 from harness.report.data import (
     Metric,
@@ -23,21 +26,28 @@ from harness.report.data import (
     clean,
     group_by,
     kind_label,
-    rows_of,
     unique,
 )
-from harness.report.figures import Plot, all_series, draw
+from harness.report.figures import Plot, all_series, draw, not_drawn
+from harness.report.looks import swatch
 from harness.report.page import Page
 from harness.report.parts import PARTS
 from harness.report.places import Place
 from harness.report.samples import browser, script_json
 from harness.report.summary import Remark, remarks, warnings, what_ran
-from harness.report.tables import Table, markdown, table_of
+from harness.report.tables import Style, Table, markdown, table_of
+from harness.report.text import visible
 from harness.worker.jsonl import write_text
+
+#: Commands, and groups of points without figures, that the page shows at most; table.csv holds every row.
+MOST = 1_000
+#: Points named at most where many share a reason.
+NAMED = 20
 
 
 def write_report(data: ReportData, folder: Path) -> Path:
-    """Write the report of a run: index.html (needs nothing beside it), table.csv, table.md, scores.csv, fig-*.svg.
+    """Write the report of a run: index.html (needs nothing beside it), its table for other programs (`harness.export`),
+    table.md, fig-*.svg.
 
     Each file is replaced whole; plots of an earlier report that this one does not have are removed.
 
@@ -47,18 +57,22 @@ def write_report(data: ReportData, folder: Path) -> Path:
     Raises:
         OSError: when the folder cannot be written.
     """
-    page = Page(data)
-    rows, names = page.rows, page.names
-    sections = _sections(page.places, names)
+    return write_page(Page(data), folder)
+
+
+def write_page(page: Page, folder: Path) -> Path:
+    """As `write_report`, of a page."""
+    from harness.export.files import data_files, write_files  # made from this package
+
+    parts = {part.id: part.build(page) for part in PARTS}
+    sections = _sections(page, _linked(parts["verdict"]))
     folder.mkdir(parents=True, exist_ok=True)
     files = {f"{plot.name}.svg": svg.file_svg(plot.inline) for section in sections for plot in section.plots}
-    files["table.csv"] = _csv(data.table)
-    files["scores.csv"] = _csv(data.scores)
-    files["table.md"] = _markdown_file(data, rows, sections, names)
-    files["index.html"] = _html(page, sections)
+    files["table.md"] = _markdown_file(page, parts["verdict"], parts["quality_steps"], sections)
+    files["index.html"] = _html(page, parts, sections)
     for name, text in files.items():
-        # Lone surrogates, which a broken text may hold, cannot be written as UTF-8.
-        write_text(folder / name, text.encode("utf-8", "replace").decode("utf-8"))
+        write_text(folder / name, visible(text))
+    write_files(folder, data_files(page))
     for old in folder.glob("fig-*.svg"):
         if old.name not in files:
             old.unlink()
@@ -71,52 +85,45 @@ class Section(NamedTuple):
     place: Place
     remarks: list[Remark]
     plots: list[Plot]
-    series: str
+    not_drawn: list[str]
+    series: list[dict[str, Any]]
     table: Table
 
 
-def _sections(places: Sequence[Place], names: Names) -> list[Section]:
+def _sections(page: Page, linked: Collection[str] = ()) -> list[Section]:
+    places, names, style = page.places, page.names, Style(page.looks, linked)
     return [
         Section(
             place=place,
             remarks=remarks(place, names),
-            plots=draw(place, series, names),
-            series=script_json([{"i": s.number, "m": s.model, "s": s.method} for s in series.values()]),
-            table=table_of(place, names),
+            plots=(plots := draw(page, place, series)),
+            not_drawn=not_drawn(page, place, plots),
+            series=[{"i": s.number, "m": s.model, "s": s.method} for s in series.values()],
+            table=table_of(place, names, style),
         )
-        for place, series in zip(places, all_series(places, names), strict=True)
+        for place, series in zip(places, all_series(page), strict=True)
     ]
 
 
-class Line(NamedTuple):
-    """A line of the summary, with the place that tells more, None for most."""
-
-    text: str
-    place: Place | None = None
-
-
-def _summary(rows: Sequence[Row], sections: Sequence[Section], names: Names) -> list[Line]:
-    """What stands above all sections: all remarks of a run of one place, else what comes first in each."""
-    lines = [Line(what_ran(rows))]
-    for place, found, *_ in sections:
-        lines += [Line(str(remark)) for remark in found] if place.alone else [Line(r.first, place) for r in found[:1]]
-    return lines + [Line(text) for text in (warnings(rows, names) if rows else [])]
+def _linked(part: Any) -> set[str]:
+    """Fingerprints of the rows which the verdict links to."""
+    text = templates().from_string('{% from "verdict.html" import section %}{{ section(part) }}').render(part=part)
+    return {unescape(fingerprint) for fingerprint in re.findall(r'href="#row-([^"]*)"', text)}
 
 
-def _csv(frame: pd.DataFrame) -> str:
-    """All columns; lists and mappings as JSON, unknown values empty."""
-    flat = pd.DataFrame([{k: _csv_value(v) for k, v in row.items()} for row in rows_of(frame)], dtype=object)
-    return flat.to_csv(index=False) if len(flat.columns) else ""
+def markdown_text(page: Page) -> str:
+    """The report as Markdown, as table.md has it."""
+    return _markdown_file(page, verdict.build(page), quality_steps.build(page), _sections(page))
 
 
-def _csv_value(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
-
-
-def _markdown_file(data: ReportData, rows: list[Row], sections: Sequence[Section], names: Names) -> str:
+def _markdown_file(
+    page: Page, said: verdict.Verdict, steps: quality_steps.QualitySteps, sections: Sequence[Section]
+) -> str:
+    data, rows, names = page.data, page.rows, page.names
     parts = [f"# {data.run}", "", f"{data.created} \u00b7 `{data.command}` \u00b7 {kind_label(rows)}", ""]
-    summary = _summary(rows, sections, names)
-    parts += [*(f"- {f'{line.place.title}: ' if line.place else ''}{line.text}" for line in summary), ""]
+    parts += [*(f"- {line}" for line in verdict.lines(said)), ""]
+    if found := quality_steps.lines(steps):
+        parts += ["## Steps to quality", "", *(f"- {line}" for line in found), ""]
     for section in sections:
         if section.place.alone:
             parts.append(markdown(section.table))
@@ -175,67 +182,107 @@ def _twin(row: Row, schedulers: Mapping[str, str]) -> str:
 
 def templates() -> Environment:
     """The templates of all pages, everything escaped."""
-    return Environment(
+    made = Environment(
         loader=PackageLoader("harness.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["script_json"] = lambda value: Markup(script_json(value))
+    return made
 
 
-def _html(page: Page, sections: Sequence[Section]) -> str:
-    data, rows, names, metrics = page.data, page.rows, page.names, page.metrics
-    samples = browser(data, [row for section in sections for row in section.place.rows], names)
-    return (
+def _html(page: Page, parts: Mapping[str, Any], sections: Sequence[Section]) -> str:
+    data, rows, names = page.data, page.rows, page.names
+    text = (
         templates()
         .get_template("report.html")
         .render(
             data=data,
-            parts={part.id: part.build(page) for part in PARTS},
+            parts=parts,
             label=kind_label(rows),
             machine=_machine(data.environment),
-            css=assets("css") + _palette(),
+            css=style_sheet(),
             js=assets("js"),
-            summary=_summary(rows, sections, names),
+            policy=content_policy(style_sheet(), assets("js")),
+            what_ran=what_ran(rows),
+            warnings=warnings(rows, names) if rows else [],
             sections=sections,
-            alone=all(section.place.alone for section in sections),
+            swatches={model: swatch(look) for model, look in page.looks.items()},
             has_plots=any(section.plots for section in sections),
             problems=not_run(rows, names),
-            samples_json=script_json({"entries": samples.entries, "given": samples.given}),
-            has_samples=bool(samples.entries),
-            has_sources=bool(samples.given),
+            samples=browser(data, [row for section in sections for row in section.place.rows], names),
             has_imports=any(map(comparable.is_imported, rows)),
-            samples_note=samples.note,
-            metrics=metrics,
-            notes=_method_notes(rows, metrics),
+            metrics=page.metrics,
+            notes=_method_notes(rows, page.metrics),
             environment=flatten(data.environment),
             benchmarks={name: data_facts(facts) for name, facts in data.benchmarks.items() if facts},
-            cards={model: flatten(card) for model, card in data.cards.items()},
             commands=_commands(data, rows, names),
+            MOST=MOST,
+            NAMED=NAMED,
         )
     )
+    return _without_dead_links(text, {row.anchor for section in sections for row in section.table.rows})
 
 
-def _commands(data: ReportData, rows: Sequence[Row], names: Names) -> list[dict[str, str]]:
-    """What makes each row again; imported rows come by the commands that imported them."""
+def _without_dead_links(text: str, anchors: Collection[str]) -> str:
+    """The page with its links to rows that no table shows as plain text."""
+    return re.sub(r' (?:xlink:)?href="#(row-[^"]*)"', lambda m: m[0] if unescape(m[1]) in anchors else "", text)
+
+
+def content_policy(css: str, js: str) -> str:
+    """The content-security policy of a page with this style sheet and this script: nothing else is applied or run.
+
+    Hashes as in https://www.w3.org/TR/CSP3/#match-element-to-source-list.
+    """
+    allowed = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, js)]
+    rest = "img-src data:; base-uri 'none'; form-action 'none'"
+    return f"default-src 'none'; style-src 'sha256-{allowed[0]}'; script-src 'sha256-{allowed[1]}'; {rest}"
+
+
+class Commands(NamedTuple):
+    """What makes each row again: the first `MOST` of them, and how many there are."""
+
+    shown: list[dict[str, str]]
+    total: int
+
+
+def _commands(data: ReportData, rows: Sequence[Row], names: Names) -> Commands:
+    """Imported rows come by the commands that imported them."""
     mine = [r for r in rows if r.get("status") != "same_as" and not comparable.is_imported(r)]
-    own = [{"name": names.full(r), "model": names.model(r), "command": row_command(r, data.command)} for r in mine]
-    return own + [{"name": "imported rows", "model": "", "command": command} for command in data.imports]
+    commands = {run.run: run.command for run in data.runs}
+    own = [
+        {
+            "name": names.full(r),
+            "model": names.model(r),
+            "command": row_command(r, commands.get(str(r.get("run")), data.command)),
+        }
+        for r in mine[:MOST]
+    ]
+    imports = [{"name": "imported rows", "model": "", "command": command} for command in data.imports]
+    return Commands([*imports, *own][:MOST], len(mine) + len(imports))
 
 
 def assets(kind: str) -> str:
-    """All style sheets or all scripts, the report's own first, then the parts' in the order of their names."""
+    """All style sheets or all scripts, the report's own first, then the parts' in the order of their names.
+
+    Args:
+        kind: "css", or "js": all scripts in one strict function.
+    """
     files = [
         file for file in resources.files("harness.report").joinpath("assets").iterdir() if file.name.endswith(kind)
     ]
     files.sort(key=lambda file: (not file.name.startswith("report."), file.name))
-    return "".join(file.read_text(encoding="utf-8") for file in files)
+    text = "".join(file.read_text(encoding="utf-8") for file in files)
+    return f'"use strict";\n(() => {{\n{text}}})();' if kind == "js" else text
 
 
-def _palette() -> str:
+def style_sheet() -> str:
+    """All style sheets and the colours of the models, in both themes."""
     dark = svg.palette_css(":root", dark=True)
-    return f"{svg.palette_css(':root', dark=False)}@media screen and (prefers-color-scheme:dark){{{dark}}}"
+    light = svg.palette_css(":root", dark=False)
+    return f"{assets('css')}{light}@media screen and (prefers-color-scheme:dark){{{dark}}}"
 
 
 def _machine(environment: Mapping[str, Any]) -> str:
@@ -283,8 +330,14 @@ def _method_notes(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[str]:
         "NFE is counted at the network for each sequence, discarded work included; it is not the step count.",
         f"Categorical draws: {', '.join(draws) or 'precision not recorded'}. In single precision rare tokens are lost, "
         "more so with more steps, which fakes a better perplexity.",
-        "Intervals are 95 % bootstrap intervals over samples unless the metric's settings say otherwise. Overlapping "
-        "intervals mean that the run cannot tell two points apart.",
+        "Intervals are 95 % bootstrap intervals over samples unless the metric's settings say otherwise. Whether "
+        "two of them overlap does not settle whether two points differ.",
+        "The verdict and the steps to quality call two entries different only by a paired permutation test over the "
+        "same samples. The best is picked on the samples that it is tested on, and any entry might have been: so "
+        "Holm's adjustment counts every pair of entries of a place, tested or not, which keeps the chance of any false "
+        "claim below 5 % for each place. What could have been seen is the difference that the test would find four "
+        "times in five at that level. Less varied than real data: the 95 % interval of the difference in unigram "
+        "entropy is below 0, without such an adjustment.",
         "Likelihood: an upper bound and an exact figure are of different kinds; a bound above another model's exact "
         "figure does not show that the model is worse.",
         "Rows are ranked together only where data, tokenizer, length, samples, sampling precision, judge and kind of "

@@ -9,20 +9,34 @@ from typing import Any, NamedTuple
 from harness import comparable
 from harness.report.data import Names, ReportData, Row, clean, of_kind, row_label
 from harness.report.tables import why_null
+from harness.report.text import visible
 
-#: Characters of sample text (and as many of traces) that a report holds at most.
+#: Characters of sample text that a report holds at most.
 BUDGET = 500_000
 _LONGEST = 6_000
+#: Texts that can stand side by side.
+COLUMNS = 4
 
 
 class Browser(NamedTuple):
     """The browser's data: entries for the page's script, what was given for sample 0, 1, ... by the title of a place,
-    and plain words on what was left out.
+    and plain words on how these samples were picked and what was left out.
     """
 
     entries: list[dict[str, Any]]
     given: dict[str, list[dict[str, Any]]]
     note: str
+
+    @property
+    def columns(self) -> range:
+        """Numbers of the columns for texts side by side."""
+        return range(1, min(COLUMNS, len(self.entries)) + 1)
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is neither a benchmark nor a seed to choose."""
+        chosen = {(entry["place"], entry["seed"]) for entry in self.entries if entry["seed"] is not None}
+        return len(chosen) <= 1
 
 
 def browser(data: ReportData, rows: Sequence[Row], names: Names) -> Browser:
@@ -37,19 +51,17 @@ def browser(data: ReportData, rows: Sequence[Row], names: Names) -> Browser:
     limit = max(200, min(_LONGEST, BUDGET // max(1, beside)))
     most = max((len(t) for t in texts.values()), default=0)
     keep = next((n for n in range(most, 1, -1) if _size(texts, n, limit) <= BUDGET), min(most, 1))
-    traces = _kept_traces(data.traces, set(texts))
     entries = [
         {
             "place": _place(r),
-            "model": names.model(r),
-            "method": names.method(r),
+            "model": visible(names.model(r)),
+            "method": visible(names.method(r)),
             "control": r.get("role") == "control",
             "label": row_label(r),
             "steps": clean(r.get("steps")),
             "seed": clean(r.get("seed")),
             "why": "" if texts[_key(r)] else why_null(r, ""),
             "samples": [_sample(s, limit) for s in texts[_key(r)][:keep]],
-            "traces": traces.get(_key(r), []),
         }
         for r in points
     ]
@@ -58,7 +70,7 @@ def browser(data: ReportData, rows: Sequence[Row], names: Names) -> Browser:
 
 def _place(row: Row) -> str:
     _, benchmark, task = comparable.place(row)
-    return f"{benchmark or 'unknown benchmark'} \u00b7 {task}"
+    return visible(f"{benchmark or 'unknown benchmark'} \u00b7 {task}")
 
 
 def _given(data: ReportData, points: Sequence[Row], keep: int, limit: int) -> dict[str, list[dict[str, Any]]]:
@@ -66,7 +78,7 @@ def _given(data: ReportData, points: Sequence[Row], keep: int, limit: int) -> di
     benchmarks = {_place(r): str(r.get("benchmark")) for r in points if r.get("task") == "seq2seq"}
     return {
         place: [
-            {"s": str(line["source"])[:limit], "r": [str(text)[:limit] for text in line["references"]]}
+            {"s": _cut(line["source"], limit), "r": [_cut(text, limit) for text in line["references"]]}
             for line in data.sources[benchmark][:keep]
         ]
         for place, benchmark in benchmarks.items()
@@ -98,33 +110,26 @@ def _sample(sample: Mapping[str, Any], limit: int) -> dict[str, Any]:
         "i": clean(sample.get("index")),
         "nfe": clean(sample.get("nfe")),
         "cut": len(text) > limit,
-        "t": text[:limit],
+        "t": _cut(text, limit),
     }
     if sample.get("left_off"):
         out["off"] = sample["left_off"]
     if sample.get("candidates"):
-        out |= {"c": [str(t)[:limit] for t in sample["candidates"]], "chosen": clean(sample.get("chosen"))}
+        out |= {"c": [_cut(t, limit) for t in sample["candidates"]], "chosen": clean(sample.get("chosen"))}
     return out
 
 
-def _kept_traces(traces: Mapping[str, Sequence[Sequence[str]]], known: set[str]) -> dict[str, list[list[str]]]:
-    """By fingerprint, the states of each traced sample; whole points in order until the budget is used up."""
-    kept = {}
-    left = BUDGET
-    for fingerprint, states in traces.items():
-        left -= sum(len(text) for state in states for text in state)
-        if fingerprint in known and states and left >= 0:
-            kept[fingerprint] = [list(sample) for sample in zip(*states, strict=True)]
-    return kept
+def _cut(text: Any, limit: int) -> str:
+    return visible(str(text or "")[:limit])
 
 
 def _note(entries: Sequence[Mapping[str, Any]], keep: int, most: int, limit: int) -> str:
     if not entries:
         return "No samples are stored yet."
     words = (
-        [f"The first {keep} samples of each point are here."]
+        [f"The first {keep} samples of each point and seed are here, by their number: none was picked by hand."]
         if keep > 1
-        else ["The first sample of each point is here."]
+        else ["The first sample of each point and seed is here: none was picked by hand."]
     )
     if keep < most:
         words.append("Fewer than usual, to keep this file small.")

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness import comparable
+from harness.errors import counted
+from harness.report.contest import primary
 from harness.report.data import Estimate, Metric, Names, Row, estimate, group_by, is_done, number, of_kind, unique
 from harness.report.figures import main_metrics
 from harness.report.format import figure, with_interval
@@ -30,7 +32,7 @@ def what_ran(rows: Sequence[Row]) -> str:
     open_points = len(rows) - sum(found.values())
     parts = [f"{n} {words[s]}" for s, n in found.items() if n] + ([f"{open_points} not run yet"] if open_points else [])
     models = unique(r.get("model") for r in rows if _is_model(r))
-    return f"{_plural(len(rows), 'point')} of {_plural(len(models), 'model')}: {', '.join(parts)}."
+    return f"{counted(len(rows), 'point')} of {counted(len(models), 'model')}: {', '.join(parts)}."
 
 
 class Remark(NamedTuple):
@@ -44,13 +46,12 @@ class Remark(NamedTuple):
 
 
 def remarks(place: Place, names: Names) -> list[Remark]:
-    """An item a subject: best figures of a place and whether they can be told apart, or its likelihoods."""
+    """An item a subject: its likelihoods, or the best figures of a place in what the verdict does not tell of."""
     if place.kind == "likelihood":
         return _likelihood(place, names)
     done = [r for r in place.rows if is_done(r) and _is_model(r)]
-    if done and not place.metrics:
-        return [Remark("Nothing is scored yet: run tdbench score.")]
-    directed = [metric for metric in main_metrics(place.metrics) if metric.better != "none"]
+    told = primary(place)
+    directed = [m for m in main_metrics(place.metrics) if m.better != "none" and m != told]
     return [remark for metric in directed for remark in _best(metric, done, place, names)]
 
 
@@ -67,10 +68,6 @@ def warnings(rows: Sequence[Row], names: Names) -> list[str]:
 def _is_model(row: Row) -> bool:
     """Controls and baselines are there to compare with: they are never named as the best."""
     return row.get("role") not in ("control", "baseline")
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count} {word}" + ("" if count == 1 else "s")
 
 
 def overlap(a: Estimate, b: Estimate) -> bool | None:
@@ -132,7 +129,7 @@ def _left_out(reasons: Sequence[str]) -> str:
     counts = Counter(reason for reason in reasons if reason)
     if not counts:
         return ""
-    parts = [f"{_plural(count, 'point')} ({reason})" for reason, count in counts.items()]
+    parts = [f"{counted(count, 'point')} ({reason})" for reason, count in counts.items()]
     return f" Left out, as not comparable: {', '.join(parts)}."
 
 
@@ -176,7 +173,7 @@ def _runner_up(row: Row, best: Estimate, rest: Sequence[tuple[Row, Estimate]], n
     text = f" Next {'model' if by_model else 'scheduler'}: {with_interval(second)} by {names.row(other)}."
     near = sum(overlap(best, e) is True for _, e in others[1:])
     more = (
-        f" So does the best of {_plural(near, 'further model' if by_model else 'further scheduler')}." if near else ""
+        f" So does the best of {counted(near, 'further model' if by_model else 'further scheduler')}." if near else ""
     )
     return f"{text} {_verdict(best, second)}{more}"
 
@@ -205,7 +202,7 @@ def _fewest_steps(row: Row, best: Estimate, rest: Sequence[tuple[Row, Estimate]]
     own = number(row.get("steps"))
     if own is None or not steps or min(steps) >= own:
         return ""
-    return f" The same model and scheduler at {_plural(min(steps), 'step')} is not separable from this best."
+    return f" The same model and scheduler at {counted(min(steps), 'step')} is not separable from this best."
 
 
 def _controls(metric: Metric, best: Estimate, beside: _Compared, names: Names) -> str:

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from markupsafe import Markup
+
 from harness import comparable
+from harness.report.columns import (
+    COST,
+    COST_NAMES,
+    ENGINE,
+    ID,
+    LIKELIHOOD,
+    NOT_COLUMNS,
+    OF_THE_CANDIDATES,
+    SETTINGS,
+    Column,
+)
 from harness.report.data import (
     LIKELIHOOD_FIGURES,
     Metric,
@@ -19,19 +32,14 @@ from harness.report.data import (
     kind_label,
     number,
     row_label,
+    unique,
 )
 from harness.report.format import DASH, figure, interval
+from harness.report.looks import Look, swatch
 from harness.report.places import Place
 
-
-class Column(NamedTuple):
-    """One column: field of the row, heading, number form, group ("id", "quality", "cost", "timing", "settings")."""
-
-    name: str
-    title: str
-    form: str = "number"
-    group: str = "settings"
-    help: str = ""
+#: Rows that a table on the page holds at most; table.csv holds all.
+LIMIT = 1_000
 
 
 class Cell(NamedTuple):
@@ -45,7 +53,7 @@ class Cell(NamedTuple):
 
 class TableRow(NamedTuple):
     """One row: name, checkpoint label, what filters look at, cells in column order, the letter of its group ("" for the
-    main one), the numbers of its notes.
+    main one), the numbers of its notes, its id on the page ("" for none), its model's marker.
     """
 
     name: str
@@ -57,6 +65,8 @@ class TableRow(NamedTuple):
     cells: list[Cell]
     mark: str = ""
     notes: tuple[int, ...] = ()
+    anchor: str = ""
+    swatch: Markup = Markup("")
 
 
 class Group(NamedTuple):
@@ -70,7 +80,8 @@ class Group(NamedTuple):
 @dataclass(frozen=True)
 class Table:
     """A finished table; `notes` are the reasons of its dashes and `row_notes` what is said of rows, numbered from 1.
-    `method` is what its filter by method is called.
+    `method` is what its filter by method is called, `shared` the settings that all rows agree in, `left_out` how many
+    rows only table.csv has.
     """
 
     id: str
@@ -81,118 +92,87 @@ class Table:
     notes: list[str] = field(default_factory=list)
     row_notes: list[str] = field(default_factory=list)
     foot: list[str] = field(default_factory=list)
+    shared: list[tuple[str, str]] = field(default_factory=list)
+    left_out: int = 0
 
     @property
     def rows(self) -> list[TableRow]:
         """All rows, group after group."""
         return [row for group in self.groups for row in group.rows]
 
+    @property
+    def models(self) -> list[str]:
+        """What its filter by model offers."""
+        return unique(row.model for row in self.rows if row.model)
 
-_ENGINE = Column(
-    "engine", "engine", "text", "id", "native: the port; upstream: the authors' own code; imported: generated elsewhere"
-)
-_ID = (
-    Column("scheduler", "scheduler", "text", "id"),
-    Column("steps", "steps", "count", "id"),
-    Column("candidates", "candidates", "count", "id", "texts each one was chosen from; the cost is that of all"),
-)
-_COST = (
-    Column("nfe_mean", "NFE", "count", "cost", "network evaluations per sequence, counted at the network"),
-    Column("nfe_min", "NFE min", "count", "timing"),
-    Column("nfe_max", "NFE max", "count", "timing"),
-    Column("seconds_per_sequence", "time / sequence", "seconds", "cost", "total seconds divided by sequences"),
-    Column("sequences_per_second", "sequences/s", "number", "cost"),
-    Column("tokens_per_second", "tokens/s", "number", "cost", "generated tokens only: no prompt, no padding"),
-    Column("peak_memory_bytes", "peak memory", "bytes", "cost"),
-    Column("parameters", "parameters", "count", "cost"),
-    Column("seconds_median", "batch median", "seconds", "timing"),
-    Column("seconds_q1", "batch 1st quartile", "seconds", "timing"),
-    Column("seconds_q3", "batch 3rd quartile", "seconds", "timing"),
-    Column("batches", "batches timed", "count", "timing"),
-    Column("seconds_total", "total", "seconds", "timing"),
-    Column("network_seconds_total", "in the network", "seconds", "timing"),
-    Column("load_seconds", "load", "seconds", "timing"),
-    Column("first_call_seconds", "first call", "seconds", "timing"),
-    Column("warmup_seconds", "warm-up", "seconds", "timing", "untimed calls before the measured ones"),
-)
-_COST_NAMES = {column.name for column in _COST}
-_LIKELIHOOD = (
-    Column("estimator", "estimator", "text", "id"),
-    Column("bound", "kind", "text", "id", "exact, or an upper bound of the true figure"),
-    Column("bits_per_byte", "bits/byte", "number", "quality"),
-    Column("bits_per_token", "bits/token", "number", "quality"),
-    Column("perplexity", "perplexity / token", "number", "quality", "exp of nats per token"),
-    Column("nats_per_token", "nats/token", "number", "quality"),
-    Column("standard_error", "s.e.", "number", "quality", "Monte-Carlo standard error of nats per token"),
-    Column("bits_per_char", "bits/character", "number", "quality"),
-    Column("nats", "nats, all texts", "number", "timing"),
-    Column("tokens", "tokens", "count", "cost"),
-    Column("bytes", "bytes", "count", "timing"),
-    Column("chars", "characters", "count", "timing"),
-    Column("words", "words", "count", "timing"),
-)
-_SETTINGS = tuple(
-    Column(name, name.replace("_", " "), form)
-    for name, form in (
-        ("status", "text"),
-        ("role", "text"),
-        ("checkpoint", "text"),
-        ("checkpoint_kind", "text"),
-        ("engine", "text"),
-        ("runtime", "text"),
-        ("image", "text"),
-        ("image_id", "text"),
-        ("image_digest", "text"),
-        ("benchmark", "text"),
-        ("data", "text"),
-        ("tokenizer", "text"),
-        ("task", "text"),
-        ("options", "text"),
-        ("seed", "text"),
-        ("selection", "text"),
-        ("samples", "count"),
-        ("samples_done", "count"),
-        ("batch_size", "count"),
-        ("length", "count"),
-        ("device", "text"),
-        ("machine", "text"),
-        ("threads", "count"),
-        ("dtype", "text"),
-        ("precision", "text"),
-        ("fingerprint", "text"),
-    )
-)
-_NOT_COLUMNS = {"model", "kind", "job", "reason", "message", "same_as", "point", "low", "high", "notes", "of"}
-#: What a choice among stored texts has none of: the rows it was made from have it.
-_OF_THE_CANDIDATES = ("load_seconds", "first_call_seconds", "warmup_seconds", "peak_memory_bytes", "parameters")
-_NOT_COLUMNS |= {comparable.GROUP, comparable.REASON}
+    @property
+    def methods(self) -> list[str]:
+        """What its filter by method offers."""
+        return unique(row.method for row in self.rows if row.method)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether its rows come from several kinds of checkpoints, so that each must say its own."""
+        return len({row.label for row in self.rows} - {"none"}) > 1
+
+    def has(self, group: str) -> bool:
+        """Whether any column belongs to `group`."""
+        return any(column.group == group for column in self.columns)
 
 
-def table_of(place: Place, names: Names) -> Table:
+class Style:
+    """How rows look on one page: the markers of their models, and an id for each fingerprint, given once.
+
+    Args:
+        looks: by model, as `Names.model` gives it.
+        linked: fingerprints that the page links to; their rows stay where a table is cut.
+    """
+
+    def __init__(self, looks: Mapping[str, Look] | None = None, linked: Collection[str] = ()) -> None:
+        self.linked = frozenset(linked)
+        self._looks = looks or {}
+        self._given: set[str] = set()
+
+    def anchor(self, row: Row) -> str:
+        """``row-<fingerprint>``, "" for a fingerprint that is unknown or was asked for before."""
+        fingerprint = as_text(row.get("fingerprint"))
+        if not fingerprint or fingerprint in self._given:
+            return ""
+        self._given.add(fingerprint)
+        return f"row-{fingerprint}"
+
+    def swatch(self, model: str) -> Markup:
+        """The marker of a model; nothing for those without a look."""
+        return swatch(self._looks.get(model))
+
+
+def table_of(place: Place, names: Names, style: Style | None = None) -> Table:
     """The table of a place."""
-    return likelihood_table(place, names) if place.kind == "likelihood" else generation_table(place, names)
+    made = likelihood_table if place.kind == "likelihood" else generation_table
+    return made(place, names, style)
 
 
-def generation_table(place: Place, names: Names) -> Table:
+def generation_table(place: Place, names: Names, style: Style | None = None) -> Table:
     """Every figure of the generate points; points that are the same as another have none and are left out."""
     mine = [r for r in place.rows if r.get("status") != "same_as"]
     quality = [Column(m.name, m.title, "number", "quality", _metric_help(m)) for m in place.metrics]
-    columns = _present([*_ID, *quality, *_COST, *_settings(mine), *_others(mine, place.metrics)], mine)
+    columns = _present([*ID, *quality, *COST, *_settings(mine), *_others(mine, place.metrics)], mine)
     chosen = any(r.get("candidates") is not None for r in mine)
     columns = [c for c in columns if c.name != "candidates" or chosen]
-    return _table(f"generation{place.suffix}", "Scheduler", _caption("Generation", place, mine), columns, mine, names)
+    caption = _caption("Generation", place, mine)
+    return _table(f"generation{place.suffix}", "Scheduler", caption, columns, mine, names, style or Style())
 
 
-def likelihood_table(place: Place, names: Names) -> Table:
+def likelihood_table(place: Place, names: Names, style: Style | None = None) -> Table:
     """Likelihood figures, lowest bits per byte first, and the floor of the benchmark as the last line."""
     mine = sorted((r for r in place.rows if is_done(r)), key=_by_bits)
-    cost = [c for c in _COST if c.name not in ("tokens_per_second", "sequences_per_second")]
-    columns = _present([*_LIKELIHOOD, *cost, *_settings(mine)], mine)
+    cost = [c for c in COST if c.name not in ("tokens_per_second", "sequences_per_second")]
+    columns = _present([*LIKELIHOOD, *cost, *_settings(mine)], mine)
     caption = _caption("Likelihood of held-out text", place, mine)
-    table = _table(f"likelihood{place.suffix}", "Estimator", caption, columns, mine, names)
+    table = _table(f"likelihood{place.suffix}", "Estimator", caption, columns, mine, names, style or Style())
     floor = floor_of(place.facts, place.rows)
     if floor and mine:
-        table.foot.extend(figure(floor.get(c.name)) if c.name in floor else "" for c in columns)
+        table.foot.extend(figure(floor.get(c.name)) if c.name in floor else "" for c in table.columns)
     return table
 
 
@@ -204,7 +184,7 @@ def _caption(what: str, place: Place, rows: Sequence[Row]) -> str:
 def _settings(rows: Sequence[Row]) -> list[Column]:
     """The settings; the engine stands beside the name where the rows come from several."""
     engines = {row.get("engine") for row in rows}
-    return [_ENGINE if c.name == "engine" and len(engines) > 1 else c for c in _SETTINGS]
+    return [ENGINE if c.name == "engine" and len(engines) > 1 else c for c in SETTINGS]
 
 
 def _by_bits(row: Row) -> float:
@@ -221,7 +201,7 @@ def _metric_help(metric: Metric) -> str:
 
 def _others(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[Column]:
     """Columns this file does not know, so that no figure of the table is ever missing from the report."""
-    known = {c.name for c in (*_ID, *_COST, *_LIKELIHOOD, *_SETTINGS)} | _NOT_COLUMNS
+    known = {c.name for c in (*ID, *COST, *LIKELIHOOD, *SETTINGS)} | NOT_COLUMNS
     stems = {m.name for m in metrics} | set(LIKELIHOOD_FIGURES)
     known |= {f"{m}{end}" for m in stems for end in ("", "_low", "_high", "_reason", "_settings")}
     names = dict.fromkeys(k for r in rows for k in r if k not in known)
@@ -239,7 +219,26 @@ def _any(name: str, rows: Sequence[Row]) -> bool:
     return any(r.get(name) not in (None, "", [], {}) for r in rows)
 
 
-def _table(id: str, method: str, caption: str, columns: list[Column], rows: Sequence[Row], names: Names) -> Table:
+def _shared(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
+    """Settings in which all rows agree: said once instead of in a column."""
+    settings = [c for c in columns if c.group == "settings"] if len(rows) > 1 else []
+    return [c for c in settings if len({as_text(row.get(c.name)) for row in rows}) == 1]
+
+
+def _kept(rows: Sequence[Row], linked: Collection[str]) -> list[Row]:
+    """The first `LIMIT` rows in the order of the run, those the page links to before others."""
+    if len(rows) <= LIMIT:
+        return list(rows)
+    first = sorted(range(len(rows)), key=lambda i: (rows[i].get("fingerprint") not in linked, i))[:LIMIT]
+    return [rows[i] for i in sorted(first)]
+
+
+def _table(
+    id: str, method: str, caption: str, columns: list[Column], rows: Sequence[Row], names: Names, style: Style
+) -> Table:
+    shared = _shared(columns, rows)
+    columns = [c for c in columns if c not in shared]
+    shown = _kept(rows, style.linked)
     notes: dict[str, int] = {}
     row_notes: dict[str, int] = {}
 
@@ -254,11 +253,15 @@ def _table(id: str, method: str, caption: str, columns: list[Column], rows: Sequ
             cells=[_cell(row, column, notes) for column in columns],
             mark=comparable.mark(row),
             notes=tuple(row_notes.setdefault(note, len(row_notes) + 1) for note in comparable.notes_of(row)),
+            anchor=style.anchor(row),
+            swatch=style.swatch(names.model(row)),
         )
 
-    parts = dict(sorted(group_by(rows, comparable.mark).items(), key=lambda part: (len(part[0]), part[0])))
+    parts = dict(sorted(group_by(shown, comparable.mark).items(), key=lambda part: (len(part[0]), part[0])))
     groups = [Group(_heading(parts, mark), mark, [made(row) for row in mine]) for mark, mine in parts.items()]
-    return Table(id, method, caption, columns, groups, list(notes), list(row_notes))
+    said = [(c.title, figure(rows[0].get(c.name), c.form)) for c in shared]
+    left_out = len(rows) - len(shown)
+    return Table(id, method, caption, columns, groups, list(notes), list(row_notes), shared=said, left_out=left_out)
 
 
 def _heading(parts: Mapping[str, Sequence[Row]], mark: str) -> str:
@@ -296,9 +299,9 @@ def why_null(row: Row, name: str) -> str:
         return "not finished yet" if status == "partial" else "not run yet"
     if name in ("scheduler", "steps", "estimator"):
         return "does not apply to this row"
-    if comparable.is_imported(row) and name in _COST_NAMES:
+    if comparable.is_imported(row) and name in COST_NAMES:
         return "not measured here: the texts were imported"
-    if row.get("selection") and name in _OF_THE_CANDIDATES:
+    if row.get("selection") and name in OF_THE_CANDIDATES:
         return "a choice among stored texts: see the rows it was made from"
     return "nothing stored for this point"
 
@@ -324,7 +327,7 @@ def floor_of(benchmark: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, flo
 
 def markdown(table: Table, level: int = 2) -> str:
     """A table as Markdown: names, labels, quality and cost; the rest is in table.csv."""
-    shown = ("bound", "candidates", *([_ENGINE.name] if _ENGINE in table.columns else []))
+    shown = ("bound", "candidates", *([ENGINE.name] if ENGINE in table.columns else []))
     picked = [i for i, c in enumerate(table.columns) if c.group in ("quality", "cost") or c.name in shown]
     lines = [f"{'#' * level} {table.caption}", ""]
     if not table.rows:

@@ -1,0 +1,1 @@
+"""The plots of a place, a file a kind; `harness.report.figures` puts them together."""
