@@ -15,19 +15,19 @@ SETTINGS := $(if $(MODEL),'model=$(MODEL)') $(if $(STEPS),'steps=$(STEPS)') $(if
   $(if $(SAMPLES),'samples=$(SAMPLES)') $(if $(SEEDS),'seeds=$(SEEDS)') $(if $(CHECKPOINT),'checkpoint=$(CHECKPOINT)') \
   $(if $(DEVICE),'device=$(DEVICE)') $(if $(TASK),'task=$(TASK)') $(if $(LENGTH),'length=$(LENGTH)') \
   $(if $(BATCH),'batch_size=$(BATCH)') $(if $(METRICS),'metrics=$(METRICS)') $(if $(JUDGE),'judge=$(JUDGE)') \
-  $(if $(RUNTIME),'runtime=$(RUNTIME)') $(if $(IMAGE),'image=$(IMAGE)') $(if $(MEMORY),'memory=$(MEMORY)') \
+  $(if $(RUNTIME),'runtime=$(RUNTIME)') $(if $(IMAGE),'image=$(IMAGE)') $(if $(MEMORY),'memory=$(MEMORY)') $(if $(TRACE),'trace=$(TRACE)') \
   $(if $(RUN),'run=$(RUN)') $(if $(ENGINE),'engine=$(ENGINE)') $(if $(BENCHMARK_PATH),'benchmark.path=$(BENCHMARK_PATH)') \
   $(UPSTREAM_SETTINGS) $(OVERRIDES)
 
 # What also runs inside old images.
-OLD_PYTHON := adapters/__init__.py $(addprefix adapters/,base.py nested.py texts.py tokenizers.py upstream.py weights.py parity.py */upstream.py */recording.py */layout.py */mains.py */stand_ins.py */wishes.py diffuseq/texts.py diffuseq/their_data.py) \
+OLD_PYTHON := adapters/__init__.py $(addprefix adapters/,base.py nested.py texts.py tokenizers.py traces.py upstream.py weights.py parity.py */upstream.py */recording.py */layout.py */mains.py */stand_ins.py */wishes.py diffuseq/texts.py diffuseq/their_data.py) \
   harness/__init__.py harness/worker
 
 # Settings of `make parity`; RECORD=1 writes the goldens too.
 PARITY_SETTINGS := $(if $(CHECKPOINT),'checkpoint=$(CHECKPOINT)') $(if $(DEVICE),'device=$(DEVICE)') \
   $(UPSTREAM_SETTINGS) $(OVERRIDES) $(if $(RECORD),--record)
 
-.PHONY: bench images parity test lint format perf smoke setup clean
+.PHONY: bench compare report export images parity test lint format perf smoke setup clean
 bench: $(READY)
 	@$(BIN)/tdbench bench $(strip $(SETTINGS)) $(if $(DRY_RUN),--dry-run)
 
@@ -50,6 +50,19 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# RUN=a,b for several; FORMAT=parquet,latex or mlflow; TO=FOLDER.
+export: $(READY)
+	@$(if $(RUN),,echo 'Which run? make export RUN=base'; exit 2;) $(BIN)/tdbench export $(subst $(COMMA), ,$(RUN)) $(if $(FORMAT),--format '$(FORMAT)') $(if $(TO),--to '$(TO)')
+
+# Of several runs, of other machines too: RUN=a,b or RUN=results/a,/elsewhere/results/b; NAME=what the report is called;
+# MAX_STEPS=20, MAX_SECONDS=0.5: the budgets of its verdict.
+report: $(READY)
+	@$(if $(RUN),,echo 'Which run? make report RUN=base'; exit 2;) $(BIN)/tdbench report 'run=$(RUN)' $(if $(NAME),'name=$(NAME)') $(if $(MAX_STEPS),'max_steps=$(MAX_STEPS)') $(if $(MAX_SECONDS),'max_seconds=$(MAX_SECONDS)') $(OVERRIDES)
+
+# Fails where B is worse beyond noise (for the exit codes call tdbench itself); GATE='--metrics mauve,gen_ppl --tolerance 0.02 --max-slowdown 1.10 --strict'.
+compare: $(READY)
+	@$(if $(and $(A),$(B)),,echo 'Which runs? make compare A=before B=after'; exit 2;) $(BIN)/tdbench compare '$(A)' '$(B)' $(GATE)
 
 perf: $(READY)
 	@$(BIN)/python -m harness.perf $(strip $(UPSTREAM_SETTINGS))
