@@ -30,7 +30,7 @@ COMPARE_CODES = """exit codes:
   0  nothing of B is worse than A beyond noise
   1  something is: a figure (adjusted p below 0.05, by more than --tolerance), seconds beyond --max-slowdown, or a point
      that A has finished and that failed in B
-  2  wrong request, or nothing in the two runs could be compared
+  2  wrong request, or none of the figures that are looked at could be compared
 What could not be decided is said, and fails only with --strict: a smallest detectable difference above --tolerance, a
 figure of the gate that could not be compared, a point that B has not finished."""
 
@@ -38,7 +38,7 @@ Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 CONFIGURED: dict[str, tuple[str, type, Callable[[list[str]], int]]] = {
     "score": ("compute metrics of a stored run again, offline", ScoreConfig, commands.score),
-    "report": ("write the report of a stored run again, offline", ReportConfig, commands.report),
+    "report": ("write the report of a stored run again, or of several as one, offline", ReportConfig, commands.report),
     "train": ("train a small checkpoint in a model's published layout", TrainConfig, commands.train),
 }
 PLAIN: dict[str, tuple[str, Callable[[], int]]] = {
@@ -233,7 +233,8 @@ def _add_compare(subcommands: Subcommands) -> None:
         type=names_of,
         default=MAY_DIFFER,
         metavar="A,B",
-        help=f"fields in which two points may differ and still be the same point [{','.join(MAY_DIFFER)}]",
+        help="fields in which two points may differ and still be the same point, instead of those in []; seed sets "
+        f"other seeds against each other [{', '.join(MAY_DIFFER)}]",
     )
     add("--strict", action="store_true", help="fail also for what could not be decided or compared")
     add("--all", action="store_true", help="print every row, not only what changed")
@@ -255,17 +256,18 @@ def _add_export(subcommands: Subcommands) -> None:
     sub = subcommands.add_parser(
         "export",
         help=summary,
-        description=summary + ". Nothing leaves this machine, unless --tracking-uri names another.",
+        description=summary + ". Nothing leaves this machine, unless --tracking-uri or "
+        "MLFLOW_TRACKING_URI names another.",
         epilog="formats:\n" + "\n".join(f"  {name:<13} {what}" for name, what in EXPORT_FORMATS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = sub.add_argument
-    add("runs", nargs="+", metavar="RUN", help="name of a run folder")
+    add("runs", nargs="+", metavar="RUN", help="a run: a name, or a folder with a '/' in it; several become one table")
     add("--to", type=Path, metavar="FOLDER", help="where files go; without it the folder of the run's report")
     add(
         "--format",
         dest="formats",
-        type=lambda names: names.split(","),
+        type=lambda names: [name.strip() for name in names.split(",")],
         default=list(ALL_FILES),
         metavar="A,B",
         help="formats, listed below; without it all that are files",

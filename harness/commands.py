@@ -203,19 +203,19 @@ def compare(request: CompareRequest, results: Path, reports: Path, form: str | N
 
     result = compare_runs(request, results.expanduser())
     place = reports.expanduser() / f"compare-{result.a.run}-{result.b.run}"
-    _make_folder(place)
+    _make_folder(place, "--reports")
     page = write_page(result, place)
     print(text.printed(result, form, all_rows), end="")
     print(f"page: {page}", file=sys.stderr if form else sys.stdout)
     return result.code
 
 
-def _make_folder(path: Path) -> None:
+def _make_folder(path: Path, setting: str = "reports=") -> None:
     """Make a folder for the report before hours are spent; raises `UserError` where that cannot be done."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot write reports into {path}: {error.strerror}. Choose another with reports=.") from None
+        raise UserError(f"cannot write reports into {path}: {error.strerror}. Choose another with {setting}.") from None
 
 
 def _score_or_say(store: RunStore, config: BenchConfig) -> bool:

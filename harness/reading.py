@@ -6,16 +6,15 @@ the stages that write hold on to `RunStore`, which refuses what it does not know
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from harness.errors import UserError, counted
 from harness.store import SCHEMA, Record, RunStore
-from harness.worker.jsonl import open_plain
+from harness.worker.jsonl import loads, open_plain
 
 Kinds = tuple[type, ...]
 _TEXT: Kinds = (str,)
@@ -81,7 +80,7 @@ _ENTRIES = {
 }
 #: Of run.json. Further fields of a point are columns of the table and never lost.
 _POINT = Shape(
-    dict.fromkeys(("fingerprint", "model", "kind", "benchmark", "job"), _TEXT)
+    dict.fromkeys(("fingerprint", "model", "role", "kind", "benchmark", "job"), _TEXT)
     | dict.fromkeys(("samples", "batch_size", "steps"), (int, type(None)))
 )
 _VALUES = {
@@ -113,6 +112,14 @@ class TolerantStore(RunStore):
         folder: results/<run>.
     """
 
+    @classmethod
+    def open(cls, results: Path, run: str) -> Self:
+        """As `RunStore.open`; `UserError` also for a folder that may not be read."""
+        try:
+            return super().open(results, run)
+        except PermissionError as error:
+            raise may_not_be_read(run, error) from None
+
     # What was left out -> where: each line once, however often its file is read.
     _left_out: dict[_LeftOut, set[tuple[Path, int]]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -132,7 +139,7 @@ class TolerantStore(RunStore):
         """
         path = self.folder / "run.json"
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored = loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise UserError(f"run '{self.run}': {path} is damaged: {error}.") from None
         if not isinstance(stored, dict):
@@ -179,9 +186,7 @@ class TolerantStore(RunStore):
                 self._leave_out(path, number, "line", f"without a readable {words}, left out")
                 continue
             for name in shape.unknown(line) if shape else ():
-                self._leave_out(
-                    path, number, "line", f"with a field that is not known here, '{_short(name)}', left out"
-                )
+                self._leave_out(path, number, "line", f"whose field '{_short(name)}' is not known here")
             known = self._with_known_values(line, path, number)
             if known is not None:
                 yield known
@@ -208,13 +213,18 @@ class TolerantStore(RunStore):
                     self._leave_out(path, number, "half-written last line", "left out")
                     return
                 try:
-                    line = json.loads(raw.decode("utf-8"))
+                    line = loads(raw.decode("utf-8"))
                 except ValueError:
                     line = None
                 if isinstance(line, dict):
                     yield number, line
                 else:
                     self._leave_out(path, number, "damaged line", "left out")
+
+
+def may_not_be_read(run: str, error: PermissionError) -> UserError:
+    """What to tell a person whose system does not let a file of a run be read."""
+    return UserError(f"run '{run}': {error.filename} cannot be read: {error.strerror}. Change its permissions.")
 
 
 def _lacking_entries(line: Mapping[str, Any], path: Path) -> list[str]:

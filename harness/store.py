@@ -18,7 +18,6 @@ Every line is written whole or ignored, so a run can be killed at any moment and
 from __future__ import annotations
 
 import fcntl
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from typing import Any, Self
 
 from harness.errors import BusyError, UserError
 from harness.worker import trace
-from harness.worker.jsonl import append_line, iter_lines, read_lines, write_json
+from harness.worker.jsonl import append_line, iter_lines, loads, read_lines, write_json
 
 SCHEMA = 1
 
@@ -97,7 +96,7 @@ class RunStore:
     @cached_property
     def plan(self) -> Record:
         """run.json as the latest invocation wrote it."""
-        plan: Record = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        plan: Record = loads((self.folder / "run.json").read_text(encoding="utf-8"))
         if plan["schema"] != SCHEMA:
             raise UserError(
                 f"run '{self.run}' has schema {plan['schema']}, this version {SCHEMA}: report and compare read it, "
@@ -117,7 +116,7 @@ class RunStore:
     def benchmark_facts(self, benchmark: str) -> Record:
         """benchmark.json of a benchmark, {} while it is not prepared."""
         path = self.benchmark_data(benchmark) / "benchmark.json"
-        facts: Record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        facts: Record = loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return facts
 
     def job_folder(self, job: str) -> Path:

@@ -34,7 +34,8 @@ def compare_runs(request: Request, results: Path) -> Result:
     findings, texts = _findings(sides, units, metrics)
     findings += seconds_of(sides, units, request.max_slowdown)
     if findings:
-        check_metrics(request.metrics, {finding.what: finding.better for finding in findings})
+        known = {metric.name: metric.better for metric in metrics}
+        check_metrics(request.metrics, known | {finding.what: finding.better for finding in findings})
     pairs = [pair for unit in pairing.units for pair in unit.pairs]
     return Result(
         request=request,

@@ -13,8 +13,10 @@ from harness.report.render import flatten
 
 #: Where a run lies says nothing of what it is.
 _NOT_SETTINGS = ("run", "results", "reports")
-#: How busy the machine was is no property of it; jobs are named by digests, and their weights are told by model.
-_NOT_ENVIRONMENT = ("load_average", "job.")
+#: How busy the machine was is no property of it; what workers say is read from their sessions.
+_NOT_ENVIRONMENT = ("load_average", "worker.", "job.")
+#: More entries than this that one run alone records are counted, not listed.
+_MOST_ALONE = 3
 
 
 class Difference(NamedTuple):
@@ -38,19 +40,32 @@ def differences(a: Side, b: Side, pairs: Sequence[Pair], fields: Sequence[str]) 
     return [
         *_of_points(pairs, fields),
         *_unlike("setting", _settings(a), _settings(b)),
-        *_unlike("environment", _environment(a), _environment(b)),
+        *_without_repeats(_unlike("environment", _environment(a), _environment(b))),
         *_unlike("data", _data(a), _data(b)),
         *_unlike("weights", a.weights(), b.weights()),
     ]
 
 
 def _unlike(kind: str, a: Mapping[str, str], b: Mapping[str, str]) -> list[Difference]:
-    keys = dict.fromkeys([*a, *b])
-    return [
+    left_out: set[str] = set()
+    counts: list[Difference] = []
+    for mine, other, words in ((a, b, ("{} recorded", "not recorded")), (b, a, ("not recorded", "{} recorded"))):
+        lone = mine.keys() - other.keys()
+        if len(lone) > _MOST_ALONE:
+            left_out |= lone
+            counts.append(Difference(kind, "others", *(text.format(len(lone)) for text in words)))
+    found = [
         Difference(kind, key, a.get(key, "not recorded"), b.get(key, "not recorded"))
-        for key in keys
-        if a.get(key) != b.get(key)
+        for key in dict.fromkeys([*a, *b])
+        if a.get(key) != b.get(key) and key not in left_out
     ]
+    return found + counts
+
+
+def _without_repeats(found: Sequence[Difference]) -> list[Difference]:
+    """Without what workers say where the two hosts differ in the same."""
+    hosts = {(f"worker.{line.what}", line.a, line.b) for line in found}
+    return [line for line in found if (line.what, line.a, line.b) not in hosts]
 
 
 def _settings(side: Side) -> dict[str, str]:
@@ -58,7 +73,14 @@ def _settings(side: Side) -> dict[str, str]:
 
 
 def _environment(side: Side) -> dict[str, str]:
-    return {key: text for key, text in flatten(side.data.environment) if not key.startswith(_NOT_ENVIRONMENT)}
+    """Facts of the host, and those of its workers, which are mostly the same: said where any worker has another."""
+    host = {key: text for key, text in flatten(side.data.environment) if not key.startswith(_NOT_ENVIRONMENT)}
+    workers: dict[str, dict[str, None]] = {}
+    for session in side.sessions():
+        facts = {**session["environment"], **{key: session.get(key) for key in ("memory_kind", "runtime")}}
+        for key, text in flatten(facts):
+            workers.setdefault(key, {})[text] = None
+    return host | {f"worker.{key}": ", ".join(texts) for key, texts in workers.items()}
 
 
 def _data(side: Side) -> dict[str, str]:

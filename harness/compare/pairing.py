@@ -61,11 +61,15 @@ class Pairing:
 
 def pair_up(a: Sequence[Row], b: Sequence[Row], request: Request) -> Pairing:
     """Pair points that agree in everything, then those that differ only in what `request.by` allows and of which
-    either run has one left.
+    either run has one left; where the seeds may differ, then those that differ in nothing else, in order.
     """
     pairs, rest_a, rest_b = _matched(a, b, lambda row: _key(row, (*request.fixed, *request.by)))
     more, rest_a, rest_b = _matched(rest_a, rest_b, lambda row: _key(row, request.fixed))
-    pairs = sorted([*pairs, *more], key=lambda pair: next(i for i, row in enumerate(a) if row is pair.a))
+    seeds: list[Pair] = []
+    if "seed" in request.by:
+        others = [name for name in (*request.fixed, *request.by) if name != "seed"]
+        seeds, rest_a, rest_b = _in_order(rest_a, rest_b, lambda row: _key(row, others))
+    pairs = sorted([*pairs, *more, *seeds], key=lambda pair: next(i for i, row in enumerate(a) if row is pair.a))
     done = [pair for pair in pairs if pair.a.get("status") == pair.b.get("status") == "done"]
     unequal = [pair for pair in pairs if pair.a.get("status") != pair.b.get("status")]
     fields = [name for name in (*request.fixed, *request.by) if name != "seed"]
@@ -80,6 +84,25 @@ def _matched(a: Sequence[Row], b: Sequence[Row], key: Callable[[Row], str]) -> t
     pairs = [Pair(first[k][0], second[k][0]) for k in shared]
     left = [[row for k, rows in side.items() if k not in set(shared) for row in rows] for side in (first, second)]
     return pairs, left[0], left[1]
+
+
+def _in_order(a: Sequence[Row], b: Sequence[Row], key: Callable[[Row], str]) -> tuple[list[Pair], list[Row], list[Row]]:
+    """Rows of one key paired in their order, and what is left of either side."""
+    first, second = group_by(a, key), group_by(b, key)
+    pairs = [Pair(*both) for k in first for both in zip(first[k], second.get(k, ()), strict=False)]
+    left = [
+        [row for k, rows in mine.items() for row in rows[len(others.get(k, ())) :]]
+        for mine, others in ((first, second), (second, first))
+    ]
+    return pairs, left[0], left[1]
+
+
+def pair_numbers(rows: Sequence[Row]) -> dict[Any, int | None]:
+    """Seed -> number of its pair, for the rows of one side of a unit: texts of one pair belong together, whatever the
+    seeds. None for the only pair, and for texts that belong to no seed.
+    """
+    alone = len(rows) == 1
+    return {None: None} | {row.get("seed"): None if alone else i for i, row in enumerate(rows)}
 
 
 def group_by_pairs(pairs: Sequence[Pair], key: Callable[[Pair], Any]) -> list[list[Pair]]:
@@ -109,4 +132,5 @@ def nearest(row: Row, others: Sequence[Row], request: Request) -> str:
         f"{name} {as_text(row.get(name)) or 'none'}, there {as_text(same[best].get(name)) or 'none'}"
         for name in lists[best]
     ]
-    return f"nearest there differs in {'; '.join(words)}"
+    hint = f"; --by {lists[best][0]} pairs them" if lists[best] in (["seed"], ["samples"]) else ""
+    return f"nearest there differs in {'; '.join(words)}{hint}"

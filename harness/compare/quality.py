@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from harness import comparable
 from harness.compare.finding import Finding
 from harness.compare.paired_tests import Waiting, to_test
-from harness.compare.pairing import Pair, Unit
+from harness.compare.pairing import Pair, Unit, pair_numbers
 from harness.compare.sides import Side
 from harness.errors import counted
 from harness.metrics.base import SampleValues
@@ -92,7 +92,7 @@ def _metric_finding(
     blank = replace(blank, a=a.value if a else None, b=b.value if b else None)
     if a is None or b is None:
         which, row = ("A", pair.a) if a is None else ("B", pair.b)
-        reason = row.get(f"{name}_reason") or "not scored there"
+        reason = row.get(f"{name}_reason") or ("not scored there" if row.get(name) is None else "not a finite number")
         return replace(blank, note=f"no figure in {which}: {reason}")
     unlike = _unlike(pair, name)
     if unlike:
@@ -102,7 +102,14 @@ def _metric_finding(
     values = [entry.values.get(name) for entry in entries]
     if values[0] is None or values[1] is None:
         return _untested(blank, a, b)
-    return to_test(blank, entries[0].keys, values[0], entries[1].keys, values[1])
+    a_keys, b_keys = (_keys(entry) for entry in entries)
+    return to_test(blank, a_keys, values[0], b_keys, values[1])
+
+
+def _keys(entry: Entry) -> list[Hashable]:
+    """The keys of an entry, with the number of its pair for the seed."""
+    numbers = pair_numbers(entry.rows)
+    return [(numbers[seed], index) for seed, index in entry.keys]
 
 
 def _unlike(pair: Pair, metric: str) -> list[str]:
@@ -112,13 +119,20 @@ def _unlike(pair: Pair, metric: str) -> list[str]:
     return differing(pair, fields)
 
 
-def differing(pair: Pair, fields: Sequence[comparable.Field]) -> list[str]:
-    """The fields in which the rows of a pair do not agree: "judge x (12ab) in A, y (34cd) in B"."""
+def differing(pair: Pair, fields: Sequence[comparable.Field], strict: bool = False) -> list[str]:
+    """The fields in which the rows of a pair do not agree: "judge x (12ab) in A, y (34cd) in B".
+
+    Args:
+        pair: the rows.
+        fields: in which they must agree.
+        strict: whether what one of them does not say sets them apart also where it is optional: a cost that was
+            measured somewhere has a machine, known or not.
+    """
     values = [(field, field.value(pair.a), field.value(pair.b)) for field in fields]
     return [
         f"{field.title} {_said(a)} in A, {_said(b)} in B"
         for field, a, b in values
-        if a != b and not (field.optional and None in (a, b))
+        if a != b and (strict or not (field.optional and None in (a, b)))
     ]
 
 
@@ -148,8 +162,9 @@ def evaluations_of(sides: Sides, unit: Unit, point: str) -> Finding | Waiting:
 
 
 def _nfe(side: Side, rows: Sequence[Row]) -> tuple[SampleValues | None, list[Hashable]]:
+    numbers = pair_numbers(rows)
     counts: dict[Hashable, Any] = {
-        (row.get("seed"), int(sample["index"])): sample.get("nfe") for row in rows for sample in side.samples(row)
+        (numbers[row.get("seed")], int(s["index"])): s.get("nfe") for row in rows for s in side.samples(row)
     }
     if not counts or None in counts.values():
         return None, []
@@ -165,7 +180,7 @@ def memory_of(unit: Unit, point: str) -> Finding:
         return replace(
             blank, note="not measured in " + " and ".join(n for n, f in zip("AB", figures, strict=True) if f is None)
         )
-    unlike = differing(unit.pairs[0], comparable.TIME)
+    unlike = differing(unit.pairs[0], comparable.TIME, strict=True)
     if unlike:
         return replace(blank, note="; ".join(unlike))
     if figures[0] == figures[1]:
@@ -191,7 +206,7 @@ def likelihood_of(sides: Sides, unit: Unit, point: str) -> Finding | Waiting:
     if unlike:
         return replace(blank, note="; ".join(unlike))
     figures = [
-        {(row.get("seed"), int(f["index"])): f for row in rows for f in side.likelihoods(row)}
+        {(pair_numbers(rows)[row.get("seed")], int(f["index"])): f for row in rows for f in side.likelihoods(row)}
         for side, rows in ((sides.a, unit.a), (sides.b, unit.b))
     ]
     shared = figures[0].keys() & figures[1].keys()

@@ -91,14 +91,26 @@ class Result:
         return [f for f in of_gate if f.verdict == "not compared" or f.what in self.request.metrics]
 
     @property
+    def apart(self) -> list[Finding]:
+        """Figures without a paired test, which fail nothing, though the intervals say that B is worse."""
+        return [f for f in self.of("not tested") if f.apart and f.loss > 0 and gates(f, self.request)]
+
+    @property
     def code(self) -> int:
-        """0: nothing is worse beyond noise; 1: something is; 2: nothing could be compared."""
+        """0: nothing is worse beyond noise; 1: something is; 2: nothing that could fail was compared."""
         if self.failing or any(broken.fails for broken in self.broken):
             return WORSE
-        if not self.of(*COMPARED):
+        if not any(_settles(finding, self.request) for finding in self.findings) and not self._all_the_same:
             return NOTHING
         unsettled = [*self.undecided, *self.broken, *self.only_a, *self.unjudged]
         return WORSE if self.request.strict and unsettled else SAME
+
+    @property
+    def _all_the_same(self) -> bool:
+        """Whether all texts are the same, so that no figure of them can be worse."""
+        same, total = self.identical_texts
+        looked_at = any(gates(finding, self.request) for finding in self.findings)
+        return same == total > 0 and looked_at and not self.request.metrics
 
     @property
     def identical_texts(self) -> tuple[int, int]:
@@ -115,6 +127,13 @@ def gates(finding: Finding, request: Request) -> bool:
     if finding.what == "seconds":
         return request.max_slowdown is not None
     return finding.what in request.metrics if request.metrics else finding.what not in OF_THE_MACHINE
+
+
+def _settles(finding: Finding, request: Request) -> bool:
+    """Whether a finding says something of what may fail; evaluations alone say nothing of quality."""
+    if not gates(finding, request) or (finding.what == "nfe" and not request.metrics):
+        return False
+    return finding.verdict in COMPARED or (finding.verdict == "not tested" and finding.apart is False)
 
 
 def is_undecided(finding: Finding, tolerance: float) -> bool:

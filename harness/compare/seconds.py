@@ -72,7 +72,7 @@ def _point(sides: Sides, name: str, unit: Unit, max_slowdown: float | None) -> t
     if not len(a) or not len(b):
         return replace(blank, note="no measured batch in " + ("A" if not len(a) else "B")), a, b
     blank = replace(blank, a=float(np.exp(a.mean())), b=float(np.exp(b.mean())))
-    unlike = differing(unit.pairs[0], comparable.TIME)
+    unlike = differing(unit.pairs[0], comparable.TIME, strict=True)
     if unlike:
         return replace(blank, note=f"not the same conditions: {'; '.join(unlike)}"), a, b
     if min(len(a), len(b)) < LEAST_BATCHES:

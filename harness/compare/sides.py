@@ -60,14 +60,19 @@ class Side:
         found = [figure for line in self.lines(row) for figure in line.get("likelihoods", ())]
         return sorted(found, key=lambda figure: int(figure["index"]))
 
+    def sessions(self, row: Row | None = None) -> list[Record]:
+        """What the workers recorded that measured a row, or any row."""
+        rows = self.page.rows if row is None else [row]
+        ids = dict.fromkeys(i for mine in rows for i in self.data.sessions.get(str(mine.get("fingerprint")), ()))
+        known = self.store.sessions()
+        return [known[i] for i in ids if i in known]
+
     def weights(self) -> dict[str, str]:
         """Digest of the weights by model, as its sessions recorded them; models without weights are left out."""
-        sessions = self.store.sessions()
         found: dict[str, set[str]] = {}
         for row in self.page.rows:
-            for session in self.data.sessions.get(str(row.get("fingerprint")), ()):
-                digest = sessions.get(session, {}).get("checkpoint_sha256")
-                if digest:
+            for session in self.sessions(row):
+                if digest := session.get("checkpoint_sha256"):
                     found.setdefault(str(row.get("model")), set()).add(str(digest)[:12])
         return {model: ", ".join(sorted(digests)) for model, digests in found.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 from harness.compare.finding import Finding
 from harness.compare.result import COMPARED, NOTHING, OF_THE_MACHINE, Result
@@ -21,13 +22,16 @@ _WORDS = {
 
 def sentences(result: Result) -> list[str]:
     """What follows, the verdict first."""
+    same = Path(result.a.folder).resolve() == Path(result.b.folder).resolve()
     return [
         _verdict(result),
+        *(["A and B are the same folder: this says nothing of a second run."] if same else ()),
         *_of_points(result),
         *_of_texts(result),
         *_of_tests(result),
         *_of_seconds(result),
         *_undecided(result),
+        *_apart(result),
         *_unjudged(result),
     ]
 
@@ -38,14 +42,16 @@ def _verdict(result: Result) -> str:
     if result.failing:
         points = {finding.point for finding in result.failing}
         figures = counted(len(result.failing), "figure")
-        parts.append(f"worse beyond noise in {figures} of {counted(len(points), 'point')}")
+        parts.append(f"is worse beyond noise in {figures} of {counted(len(points), 'point')}")
     if lost := [broken for broken in result.broken if broken.fails]:
-        parts.append(f"without {counted(len(lost), 'point')} that A has finished")
+        parts.append(f"has no figures of {counted(len(lost), 'point')} that A has finished")
     if parts:
-        return f"{b} is {' and '.join(parts)}, against {a}."
+        return f"{b} {' and '.join(parts)}, against {a}."
     if result.code == NOTHING:
-        return f"Nothing of {b} could be compared with {a}."
-    done = {finding.verdict for finding in result.of(*COMPARED) if finding.what not in OF_THE_MACHINE}
+        what = f"No figure that is looked at in {b}" if result.points else f"Nothing of {b}"
+        return f"{what} could be compared with {a}."
+    of_texts = [finding for finding in result.of(*COMPARED, "not tested") if finding.what not in OF_THE_MACHINE]
+    done = {finding.verdict for finding in of_texts}
     if done <= {"identical", "same"}:
         return f"{b} is identical to {a} in every figure that was compared, seconds and memory aside."
     worse = len(result.of("worse"))
@@ -55,7 +61,12 @@ def _verdict(result: Result) -> str:
 
 def _of_points(result: Result) -> list[str]:
     alone = f"{len(result.only_a):,} only in A, {len(result.only_b):,} only in B"
-    return [f"{counted(result.points, 'point')} finished in both, {alone}."]
+    unequal = [
+        f", {len(points):,} in both but finished only in {name}"
+        for name, points in (("A", result.broken), ("B", result.mended))
+        if points
+    ]
+    return [f"{counted(result.points, 'point')} finished in both, {alone}{''.join(unequal)}."]
 
 
 def _of_texts(result: Result) -> list[str]:
@@ -97,6 +108,16 @@ def _undecided(result: Result) -> list[str]:
         f"Inconclusive for {figures}: a change of {result.request.tolerance:.1%} could have gone unseen. The least "
         f"certain is {worst.title} of {worst.point}: only {_blindness(worst):.1%} or more would have been found four "
         "times in five."
+    ]
+
+
+def _apart(result: Result) -> list[str]:
+    if not result.apart:
+        return []
+    figures, names = counted(len(result.apart), "figure"), ", ".join(dict.fromkeys(f.what for f in result.apart))
+    return [
+        f"Worse by the intervals in {figures} of the whole set, of which no paired test can be made ({names}): they "
+        "fail only where --metrics names them."
     ]
 
 

@@ -17,9 +17,9 @@ from harness.export.trackers.base import Answer, Request
 from harness.export.trackers.to_mlflow import to_mlflow
 from harness.export.trackers.to_trackio import to_trackio
 from harness.export.trackers.to_wandb import to_wandb
+from harness.report.markdown import markdown_text
 from harness.report.merge import runs_as_one
 from harness.report.page import Page
-from harness.report.render import markdown_text
 
 #: Of `harness.export.request.TRACKERS`.
 TRACKERS: Mapping[str, Callable[[Request], Answer]] = {
@@ -41,7 +41,8 @@ def export(request: ExportRequest) -> int:
     for name in request.formats:
         if name not in ALL_FILES and name not in TRACKERS:
             raise unknown("format", name, (*ALL_FILES, *TRACKERS))
-    config = ReportConfig(run=request.runs, results=str(request.results), reports=str(request.reports))
+    runs = [name for given in request.runs for name in given.split(",") if name]
+    config = ReportConfig(run=runs, results=str(request.results), reports=str(request.reports))
     data, problems = runs_as_one(config, provenance.command_line())
     page = Page(data)
     report = request.reports.expanduser() / data.run

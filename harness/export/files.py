@@ -21,11 +21,18 @@ FILES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+#: Columns of scores.csv where there are none.
+_SCORE = (
+    *("point", "metric", "version", "settings", "samples_digest", "value", "low", "high", "unit", "better", "reason"),
+    "detail",
+)
+
+
 def data_files(page: Page, formats: tuple[str, ...] = tuple(FILES)) -> dict[str, bytes]:
     """The table of a report in some formats, by file name."""
     makers = {
-        "table.csv": lambda: csv_text(page.rows).encode(),
-        "scores.csv": lambda: csv_text(rows_of(page.data.scores)).encode(),
+        "table.csv": lambda: csv_text(page.rows, [str(name) for name in page.data.table.columns]).encode(),
+        "scores.csv": lambda: csv_text(rows_of(page.data.scores), _SCORE).encode(),
         "table.parquet": lambda: parquet_bytes(page),
         "table.json": lambda: json_text(page).encode(),
         "table.tex": lambda: encodable(latex_text(page)).encode(),

@@ -29,7 +29,7 @@ class ExportRequest:
     """What `tdbench export` is asked.
 
     Attributes:
-        runs: names of stored runs; several are merged as their report is.
+        runs: names of stored runs, also joined by commas; several are merged as their report is.
         formats: of `ALL_FILES` and `TRACKERS`.
         to: folder of the files; None: the folder of the run's report.
         model_ids: repositories on the Hub by checkpoint, as the user gives them (`harness.export.hub`).

@@ -36,9 +36,9 @@ _FRACTIONS = (
 _TEXT = {*COLUMNS, "bound"} - {*WHOLE, *_FRACTIONS}
 
 
-def csv_text(rows: Sequence[Row]) -> str:
-    """The rows with the columns of all; "" for none."""
-    names = {name: cell(name) for row in rows for name in row}
+def csv_text(rows: Sequence[Row], columns: Sequence[str] = ()) -> str:
+    """The rows with the columns of all, or with these where there are none; "" for neither."""
+    names = {name: cell(name) for row in rows for name in row} or {name: cell(name) for name in columns}
     out = io.StringIO()
     if names:
         writer = csv.DictWriter(out, list(names), lineterminator="\n")

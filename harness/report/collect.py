@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
@@ -37,7 +38,7 @@ def report_data(store: RunStore) -> ReportData:
         sources={name: given for name in _benchmarks(store) if (given := _sources(store, name))},
         benchmarks={name: store.benchmark_facts(name) for name in _benchmarks(store)},
         scores=pd.DataFrame([{key: part for key, part in score.items() if key != "samples"} for score in scores]),
-        values=sample_values(scores),
+        values=sample_values(scores) | likelihood_values(lines),
         cards={name: card_summary(known[name]) for name in model_names(store.points()) if name in known},
         traces=store.traces(),
         convergence=store.convergence(),
@@ -63,6 +64,19 @@ def sample_values(scores: Iterable[Record]) -> dict[str, dict[str, SampleValues]
             continue
         values.setdefault(score["point"], {})[score["metric"]] = samples
     return values
+
+
+def likelihood_values(lines: Mapping[str, list[Record]]) -> dict[str, dict[str, SampleValues]]:
+    """By point of likelihoods, bits and bytes of each text, in the order of the held-out texts. Points whose texts are
+    not the first so many (half-finished ones), or have figures that are not finite, are left out.
+    """
+    found: dict[str, dict[str, SampleValues]] = {}
+    for point, batches in lines.items():
+        texts = {text["index"]: text for line in batches for text in line.get("likelihoods", ())}
+        rows = [[texts[i]["nats"] / math.log(2), float(texts[i]["bytes"])] for i in range(len(texts)) if i in texts]
+        if rows and len(rows) == len(texts) and all(math.isfinite(bits) for bits, _ in rows):
+            found[point] = {"bits_per_byte": SampleValues("ratio", rows)}
+    return found
 
 
 def card_summary(card: Card) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from harness import comparable
-from harness.report.data import Estimate, Given, Metric, Row, estimate, of_kind
+from harness.report.data import Estimate, Given, Metric, Row, as_text, estimate, of_kind
 from harness.report.entries import Entry
 from harness.report.figures import main_metrics
 from harness.report.places import Place
@@ -21,6 +21,8 @@ ENTROPY = "unigram_entropy"
 JUDGED = ("gen_ppl", "gen_ppl_mean")
 #: "Few steps", where the user names no number and the run has so few.
 FEW_STEPS = 20
+#: Fields of a row that make its sampler.
+_SAMPLER = ("checkpoint", "engine", "scheduler", "options", "selection", "candidates")
 #: Step counts of one sampler that are all tested against each other.
 MOST_STEPS = 40
 
@@ -29,13 +31,15 @@ class Budget(NamedTuple):
     """Those who may win within a budget.
 
     Attributes:
-        unit: "steps" or "seconds".
+        unit: "steps" or "seconds"; "any" where no step count is known, so that nothing is limited.
         limit: of the budget; infinite where nothing is known of the unit.
         where: machine and settings of the seconds; "" for steps.
         entries: all within it that may win, best first.
         barred: all within it that may not, being less varied than real data where that alone makes a good figure.
         varied: the best one whose text is not measurably less varied than real data.
         least: the cheapest entry, within the budget or not; None where no cost is known.
+        unplaced: those whose cost is not known, or not comparable with the others', so that they are not in it; best
+            first, without those that may not win.
     """
 
     unit: str
@@ -45,6 +49,7 @@ class Budget(NamedTuple):
     barred: Sequence[Entry]
     varied: Entry | None
     least: Entry | None
+    unplaced: Sequence[Entry]
 
     @property
     def winner(self) -> Entry | None:
@@ -86,8 +91,10 @@ class Contest:
         left_out: reasons why others may not, each with their number.
         series: the same by model and sampler.
         dull: those of them whose text is measurably less varied than real data.
+        barred: those of them that may not be called better: the dull ones, where that alone makes a good figure.
+        unscored: finished entries of models that have no figure in the metric.
         real: the row of real data, None where there is none to compare with.
-        controls: controls that learned nothing, best first.
+        controls: controls that learned nothing, best first; where dull text may not win, without dull ones.
         beaten: the best of them that the best entry is ahead of: what a figure must beat to mean anything.
         baselines: autoregressive models to compare with, and what keeps each from being ranked with the rest.
         budgets: who wins at few steps, and who wins in little time.
@@ -100,6 +107,8 @@ class Contest:
     left_out: Mapping[str, int]
     series: Sequence[Series]
     dull: frozenset[Entry]
+    barred: frozenset[Entry]
+    unscored: Sequence[Entry]
     real: Entry | None
     controls: Sequence[Entry]
     beaten: Entry | None
@@ -135,19 +144,42 @@ def contest_of(place: Place, entries: Sequence[Entry], given: Given) -> Contest 
     controls = _best_first([e for e in may if e.role == "control"], metric)
     real = next((e for e in controls if e.rows[0].get("model") == "data"), None)
     controls = [e for e in controls if e.rows[0].get("model") != "data"]
-    dull = _dull(ranked, real)
+    less_varied = _dull([*ranked, *controls], real)
+    dull = less_varied.intersection(ranked)
     barred = dull if metric.name in JUDGED else frozenset[Entry]()
+    controls = [c for c in controls if metric.name not in JUDGED or c not in less_varied]
     budgets = [_few_steps(ranked, given, barred, dull), _little_time(ranked, given, barred, dull)]
     series = series_of(ranked)
     pairs = [(f.winner, other) for f in budgets if f.winner for other in f.entries]
     pairs += [pair for s in series for pair in _step_tests(s, given)]
-    beaten = next((c for c in controls if ranked and _ahead(ranked[0], c, metric)), None)
+    best = next((entry for entry in ranked if entry not in barred), None)
+    beaten = next((c for c in controls if best and _ahead(best, c, metric)), None)
     pairs += [(f.winner, control) for f in budgets if f.winner for control in controls[:1]]
     pairs += [(entry, beaten) for entry in ranked if beaten]
     left_out = Counter(reason for e, reason in reasons.items() if reason and _is_model(e.rows[0]))
     baselines = {e: reason for e, reason in reasons.items() if e.role == "baseline"}
-    grid = Grid(metric, [*ranked, *controls], pairs)
-    return Contest(place, metric, ranked, left_out, series, dull, real, controls, beaten, baselines, budgets, grid)
+    unscored = [e for e in entries if _is_model(e.rows[0]) and not e.estimate(metric.name)]
+    return Contest(
+        place=place,
+        metric=metric,
+        ranked=ranked,
+        left_out=left_out,
+        series=series,
+        dull=dull,
+        barred=barred,
+        unscored=unscored,
+        real=real,
+        controls=controls,
+        beaten=beaten,
+        baselines=baselines,
+        budgets=budgets,
+        grid=Grid(metric, [*ranked, *controls], pairs),
+    )
+
+
+def sampler(entry: Entry) -> tuple[str, ...]:
+    """What tells one way to sample a model from another, wherever it ran."""
+    return tuple(as_text(entry.rows[0].get(name)) for name in _SAMPLER)
 
 
 def series_of(entries: Sequence[Entry]) -> list[Series]:
@@ -222,8 +254,9 @@ def _is_below(grid: Grid, entry: Entry, real: Entry) -> bool:
 
 def _few_steps(ranked: Sequence[Entry], given: Given, barred: frozenset[Entry], dull: frozenset[Entry]) -> Budget:
     spent = {e: s for e in ranked if (s := steps_spent(e)) is not None}
-    least = min(spent.values(), default=None)
-    limit = given.steps_budget or (math.inf if least is None else max(FEW_STEPS, least))
+    if not spent:
+        return _budget("any", math.inf, "", ranked, dict.fromkeys(ranked, 0.0), barred, dull)
+    limit = given.steps_budget or max(FEW_STEPS, min(spent.values()))
     return _budget("steps", limit, "", ranked, spent, barred, dull)
 
 
@@ -249,7 +282,9 @@ def _budget(
     within = [e for e in ranked if e in spent and spent[e] <= limit]
     entries, out = [e for e in within if e not in barred], [e for e in within if e in barred]
     varied = next((e for e in entries if e not in dull), None)
-    return Budget(unit, limit, where, entries, out, varied, min(spent, key=lambda e: spent[e], default=None))
+    least = min(spent, key=lambda e: spent[e], default=None)
+    unplaced = [e for e in ranked if e not in spent and e not in barred]
+    return Budget(unit, limit, where, entries, out, varied, least, unplaced)
 
 
 def _round_up(seconds: Sequence[float]) -> float:

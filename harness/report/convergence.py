@@ -138,7 +138,8 @@ def sentence(curve: Curve) -> str:
     """What the states of a row say, in words."""
     name = f"{curve.model} {curve.method}".strip()
     words = [part for part in (_settled(curve), _judged(curve), _stop(curve)) if part]
-    return f"{name}, {curve.steps:,} steps: {'; '.join(words) or 'nothing could be measured'}."
+    steps = f"{curve.steps:,} step{'' if curve.steps == 1 else 's'}"
+    return f"{name}, {steps}: {'; '.join(words) or 'nothing could be measured'}."
 
 
 def _settled(curve: Curve) -> str:
@@ -154,8 +155,9 @@ def _judged(curve: Curve) -> str:
         return ""
     near = _share(curve.near_at, curve)
     if curve.sense_at is not None:
+        before = "up to there" if curve.senseless_before else "just before"
         return (
-            f"the text makes sense only after {curve.sense_at:,} of {curve.steps:,} steps: up to there the judge's "
+            f"the text takes shape only after {curve.sense_at:,} of {curve.steps:,} steps: {before} the judge's "
             f"perplexity is more than twice its final value; it is within 10 % of it from {near} on"
         )
     if curve.near_at == curve.steps:

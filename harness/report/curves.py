@@ -15,7 +15,7 @@ from harness.report.places import Place
 NEAR = 1.10
 #: "As good as its final value": the whole interval of the ratio lies within this factor.
 EQUAL = 1.05
-#: Above this factor a text does not make sense yet.
+#: Above this factor a text has not taken shape yet.
 SENSELESS = 2.0
 #: A share of settled tokens at which a text counts as finished, and of the quality at which it is as good.
 FINISHED, AS_GOOD = 0.995, 0.95
@@ -95,6 +95,12 @@ class Curve:
         before = [s for s in self.states if at is not None and s.done < at and s.ratio is not None]
         sure = before and before[-1].ratio and before[-1].ratio.low is not None and before[-1].ratio.low > SENSELESS
         return at if sure else None
+
+    @property
+    def senseless_before(self) -> bool:
+        """Whether the perplexity is above `SENSELESS` times the final one in all states before `sense_at`."""
+        at = self.sense_at
+        return at is not None and all(s.ratio.value > SENSELESS for s in self.states if s.ratio and s.done < at)
 
     @property
     def stop_at(self) -> int | None:

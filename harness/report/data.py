@@ -225,13 +225,15 @@ def metric_title(name: str) -> str:
 
 def metrics_of(data: ReportData) -> list[Metric]:
     """Every metric of the run, in order of first appearance in the scores, then those only the table knows."""
-    scores = rows_of(data.scores)
+    of_metrics = ("metric", "unit", "better", "version", "settings")
+    scores = rows_of(data.scores[[column for column in of_metrics if column in data.scores]])
+    by_name = group_by(scores, lambda score: score.get("metric"))
     in_order = [str(c) for c in data.table.columns]
     columns = set(in_order)
     only_table = [c for c in in_order if {f"{c}_low", f"{c}_high"} <= columns and c not in LIKELIHOOD_FIGURES]
     found = []
     for name in unique([s.get("metric") for s in scores] + only_table):
-        mine = [s for s in scores if s.get("metric") == name]
+        mine = by_name.get(name, [])
         found.append(
             Metric(
                 name=str(name),

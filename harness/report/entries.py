@@ -50,16 +50,16 @@ class Entry:
 
     @property
     def steps(self) -> int | None:
-        """Steps of its rows; None for controls and where it is not known."""
+        """Steps of its rows; None for controls, where it is not known, and for what takes none (0)."""
         steps = number(self.rows[0].get("steps"))
-        return None if steps is None or self.role == "control" else int(steps)
+        return int(steps) or None if steps is not None and self.role != "control" else None
 
-    @property
+    @cached_property
     def nfe(self) -> float | None:
         """Evaluations a sequence, mean over seeds; None where any is unknown."""
         return self._mean("nfe_mean")
 
-    @property
+    @cached_property
     def seconds(self) -> float | None:
         """Seconds a sequence, mean over seeds; None where any was not measured here."""
         return None if any(map(comparable.is_imported, self.rows)) else self._mean("seconds_per_sequence")
@@ -76,7 +76,7 @@ class Entry:
         """
         return all(map(comparable.ranks_in_quality, self.rows))
 
-    @property
+    @cached_property
     def clock(self) -> tuple[Any, ...]:
         """What its seconds depend on: machine, threads, batch size and so on; equal where seconds may be compared."""
         return tuple(comparable.time_conditions(self.rows[0]).values())

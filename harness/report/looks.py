@@ -20,7 +20,13 @@ from adapters.cards import COLOURS, MARKERS, all_cards
 from harness.report import svg
 
 _T = TypeVar("_T")
-_COMMANDS: dict[Any, str] = {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "C", Path.CLOSEPOLY: "Z"}
+_COMMANDS: dict[Any, str] = {
+    Path.MOVETO: "M",
+    Path.LINETO: "L",
+    Path.CURVE3: "Q",
+    Path.CURVE4: "C",
+    Path.CLOSEPOLY: "Z",
+}
 
 
 class Look(NamedTuple):

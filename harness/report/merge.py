@@ -17,7 +17,7 @@ import pandas as pd
 from harness import comparable
 from harness.config import ReportConfig, as_list, folder, is_plain_name
 from harness.errors import UserError, counted
-from harness.reading import TolerantStore
+from harness.reading import TolerantStore, may_not_be_read
 from harness.report.collect import report_data
 from harness.report.data import ReportData, Row, RunFacts, rows_of, unique
 from harness.store import SCHEMA
@@ -79,10 +79,12 @@ def read_run(store: TolerantStore, name: str) -> ReportData:
     """A run as far as it can be read, called `name`, with its `RunFacts`.
 
     Raises:
-        UserError: for a run of another schema that has nothing in common with ours.
+        UserError: for a run of another schema that has nothing in common with ours, or with files that may not be read.
     """
     try:
         data = report_data(store)
+    except PermissionError as error:
+        raise may_not_be_read(store.run, error) from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if store.plan.get("schema") == SCHEMA:
             raise
@@ -213,8 +215,10 @@ _DROPPED = {"copy": 0, "control": 0, "fuller": 1}
 
 
 def _verdict(fingerprint: str, a: Row, b: Row, first: ReportData, second: ReportData, related: bool) -> str:
-    """What rows of one point in two runs are to each other: "copy", "fuller" (a copy, and b knows more), "control"
-    (which gives the same figures wherever it runs), "rescored" (copies with other scores), or "" for two measurements.
+    """What rows of one point in two runs are to each other.
+
+    "copy"; "fuller" (a copy, and b knows more); "control" (which gives the same figures wherever it runs); "rescored"
+    (copies of which one was scored or run again); "" for two measurements.
     """
     if a.get("role") == "control" and _holds(a, b, _COSTS) and _holds(b, a, _COSTS):
         return "control"
@@ -248,7 +252,7 @@ _SAID = {
     "copy": "{points} of {b}: copied from {a}, kept once.",
     "fuller": "{points} of {a}: copied in {b}, which says more: kept there.",
     "control": "{points} of {b}: control with the same figures as in {a}, kept once.",
-    "rescored": "{points} of {b}: copied from {a} with other scores: both kept, as one measurement.",
+    "rescored": "{points} of {b}: copied from {a}, but they say otherwise (scored or run again): both kept.",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness import comparable
@@ -18,12 +18,13 @@ class Place:
     Attributes:
         kind: "generate" or "likelihood".
         benchmark: its name, None where the rows do not say.
-        task: of generation; None for likelihoods.
+        task: of generation; None for likelihoods as this version plans them.
         alone: whether the run has no other place of its kind, so that nothing needs to name this one.
         rows: its rows, finished or not, a choice among seeds after the rows of these seeds; none where the run has
             nothing of this kind.
         metrics: those of its rows, in the order in which the benchmark lists them.
         facts: of the benchmark.
+        twin: 1, or a further number where the id would be another place's.
     """
 
     kind: str
@@ -33,16 +34,21 @@ class Place:
     rows: list[Row]
     metrics: list[Metric]
     facts: Mapping[str, Any]
+    twin: int = 1
 
     @property
     def title(self) -> str:
         """Benchmark and task, or "likelihood"."""
-        return f"{self.benchmark or 'unknown benchmark'} \u00b7 {self.task or self.kind}"
+        return f"{self.benchmark or 'unknown benchmark'} \u00b7 {self._what}"
 
     @property
     def id(self) -> str:
         """For links and file names: letters, digits, "_", and "-" between benchmark and task."""
-        return f"{slug(self.benchmark)}-{slug(self.task or self.kind)}"
+        return f"{slug(self.benchmark)}-{slug(self._what)}{f'-{self.twin}' if self.twin > 1 else ''}"
+
+    @property
+    def _what(self) -> str:
+        return (self.kind == "generate" and self.task) or self.kind
 
     @property
     def suffix(self) -> str:
@@ -64,7 +70,8 @@ def places_of(data: ReportData, rows: Sequence[Row], metrics: Sequence[Metric]) 
     else:
         benchmarks = list(dict.fromkeys([*data.benchmarks, *(benchmark for _, benchmark, _ in found)]))
         keys = sorted(found, key=lambda key: (benchmarks.index(key[1]), key[0] == "likelihood"))
-    return [_place(key, alone, found.get(key, []), metrics, data.benchmarks.get(str(key[1]), {})) for key in keys]
+    places = [_place(key, alone, found.get(key, []), metrics, data.benchmarks.get(str(key[1]), {})) for key in keys]
+    return [replace(p, twin=1 + sum(other.id == p.id for other in places[:i])) for i, p in enumerate(places)]
 
 
 def _place(

@@ -24,6 +24,9 @@ from harness.report.places import Place
 #: What share of its own best a step count must reach.
 SHARE = 0.95
 _GAINS = "still gains at"
+_ONE = "one step count only"
+_ONE_VARIED = "text as varied as real data at one step count only"
+_ALL_DULL = "all text is measurably less varied than real data, so that low perplexity means nothing"
 #: Size of the chart of one row, and the room beside its axis, in units of the SVG.
 WIDTH, HEIGHT, EDGE = 160, 24, 8
 
@@ -79,7 +82,7 @@ class Line:
 
     series: Series
     look: Look | None
-    best: Entry
+    best: Entry | None
     best_text: str
     reached: Reached
     saturates: Finding
@@ -170,19 +173,23 @@ def _summary(made: Sequence[Line]) -> str:
     single = len(made) - len(swept)
     if single:
         out.append(f"{single} ran with one step count only.")
-    return " ".join(out) or "No figures to tell from."
+    return " ".join(out) or "No model and scheduler has a best that others can be set against; the table says why."
 
 
 def _line(contest: Contest, series: Series, axis: tuple[int, int], look: Look | None) -> Line:
-    best = contest.best_of(series.entries)
-    reached = _reached(contest, series)
+    able = series._replace(entries=[entry for entry in series.entries if entry not in contest.barred])
+    best = contest.best_of(able.entries) if able.entries else None
+    reached, saturates = Reached(None, why_not=_ALL_DULL), Finding(DASH, _ALL_DULL)
+    if best:
+        alone = _ONE_VARIED if len(series.entries) > 1 else _ONE
+        reached, saturates = _reached(contest, able, alone), _saturates(contest, able, alone)
     chart = Chart(
         f"{series.model} {series.method}: {_in_words(reached)}",
         [_across(steps, axis) for steps in series.steps[: MOST_STEPS + 1]],
         *(None if steps is None else _across(steps, axis) for steps in reached[:3]),
     )
-    text = f"{with_interval(contest.figure(best))} at {best.steps}"
-    return Line(series, look, best, text, reached, _saturates(contest, series), _breaks(contest, series), chart)
+    text = f"{with_interval(contest.figure(best))} at {best.steps}" if best else DASH
+    return Line(series, look, best, text, reached, saturates, _breaks(contest, series, able), chart)
 
 
 def _in_words(reached: Reached) -> str:
@@ -202,14 +209,15 @@ def _across(steps: int, axis: tuple[int, int]) -> float:
 # --- the findings ----------------------------------------------------------------------------------------------------
 
 
-def _reached(contest: Contest, series: Series) -> Reached:
+def _reached(contest: Contest, series: Series, alone: str) -> Reached:
     if len(series.entries) < 2:
-        return Reached(None, why_not="one step count only")
+        return Reached(None, why_not=alone)
     figures = np.array([[contest.figure(entry).value for entry in series.entries]])
     if not (figures > 0).any():
         return Reached(None, why_not="no figure is above 0, so 95 % of the best means nothing")
     steps = series.steps
-    at = steps[int(_first(figures, contest.metric)[0])]
+    here = int(_first(figures, contest.metric)[0])
+    at = steps[here]
     values = _aligned(series.entries, contest.metric.name)
     if values is None:
         return Reached(at, why_not="no interval: the figures of the same samples are not known at every step count")
@@ -218,7 +226,8 @@ def _reached(contest: Contest, series: Series) -> Reached:
     if not len(drawn):
         return Reached(at, why_not="no interval: too few samples with a figure")
     low, high = np.quantile(_first(drawn, contest.metric), [0.025, 0.975], method="inverted_cdf")
-    return Reached(at, steps[int(low)], steps[int(high)])
+    # Seeds that only some step counts have are in the figures, but not in the resamples.
+    return Reached(at, steps[min(int(low), here)], steps[max(int(high), here)])
 
 
 def _first(figures: np.ndarray, metric: Metric) -> np.ndarray:
@@ -246,10 +255,10 @@ def _aligned(entries: Sequence[Entry], metric: str) -> list[SampleValues] | None
     return found if len(order) > 1 and alike and all(map(gives_a_figure, found)) else None
 
 
-def _saturates(contest: Contest, series: Series) -> Finding:
-    """The least steps from which on no larger step count is measurably better."""
+def _saturates(contest: Contest, series: Series, alone: str) -> Finding:
+    """The least steps from which on no larger step count is measurably better; `alone` is said of one step count."""
     if len(series.entries) < 2:
-        return Finding(DASH, "one step count only")
+        return Finding(DASH, alone)
     if len(series.entries) > MOST_STEPS:
         return Finding(DASH, f"more than {MOST_STEPS} step counts are not all tested")
     for i, entry in enumerate(series.entries):
@@ -264,9 +273,13 @@ def _saturates(contest: Contest, series: Series) -> Finding:
     return Finding(DASH)
 
 
-def _breaks(contest: Contest, series: Series) -> Finding:
-    """Where more steps are measurably worse, and below which steps it is no better than having learned nothing."""
-    found = [_worse(contest, series), _no_better(contest, series)]
+def _breaks(contest: Contest, series: Series, able: Series) -> Finding:
+    """Where more steps are measurably worse, where it is no better than having learned nothing, and where its text is
+    too dull to be judged by perplexity, which the rest (`able`) is not.
+    """
+    dull = [entry.steps for entry in series.entries if entry in contest.barred]
+    found = [_worse(contest, able), _no_better(contest, able)]
+    found += [f"less varied than real data at {_listed(dull)}"] if dull else []
     return Finding("; ".join(text for text in found if text) or DASH)
 
 
@@ -281,17 +294,26 @@ def _worse(contest: Contest, series: Series) -> str:
 
 
 def _no_better(contest: Contest, series: Series) -> str:
-    """Below which step count it is not measurably better than the best control that can be beaten."""
+    """At which step counts it is not measurably better than the best control that can be beaten."""
     control = contest.beaten
-    if control is None or contest.grid.test(series.entries[-1], control).why_not:
+    if control is None or any(contest.grid.test(entry, control).why_not for entry in series.entries):
         return ""
     better = [contest.grid.test(entry, control).better for entry in series.entries]
     if all(better):
         return ""
-    if not better[-1]:
-        return f"at {series.entries[-1].steps} no better than {control.name}"
-    from_here = series.entries[len(better) - better[::-1].index(False)]
-    return f"below {from_here.steps} no better than {control.name}"
+    if not any(better):
+        return f"at no step count better than {control.name}"
+    first = better.index(True)
+    if all(better[first:]):
+        return f"below {series.steps[first]} no better than {control.name}"
+    return (
+        f"at {_listed([s for s, ok in zip(series.steps, better, strict=True) if not ok])} no better than {control.name}"
+    )
+
+
+def _listed(steps: Sequence[int | None]) -> str:
+    shown = ", ".join(map(str, steps[:4]))
+    return f"{shown} and {len(steps) - 4} more" if len(steps) > 4 else shown
 
 
 def _steps(count: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import unescape
 from importlib import resources
 from pathlib import Path
@@ -15,27 +15,28 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness import comparable
-from harness.report import quality_steps, svg, verdict
+from harness.report import svg
 from harness.report.command import row_command
 from harness.report.data import (
-    Metric,
     Names,
     ReportData,
     Row,
     as_text,
     clean,
-    group_by,
     kind_label,
     unique,
 )
 from harness.report.figures import Plot, all_series, draw, not_drawn
 from harness.report.looks import swatch
+from harness.report.markdown import markdown_of
+from harness.report.method import method_notes
 from harness.report.page import Page
 from harness.report.parts import PARTS
 from harness.report.places import Place
+from harness.report.problems import not_run
 from harness.report.samples import browser, script_json
 from harness.report.summary import Remark, remarks, warnings, what_ran
-from harness.report.tables import Style, Table, markdown, table_of
+from harness.report.tables import Style, Table, table_of
 from harness.report.text import visible
 from harness.worker.jsonl import write_text
 
@@ -68,7 +69,8 @@ def write_page(page: Page, folder: Path) -> Path:
     sections = _sections(page, _linked(parts["verdict"]))
     folder.mkdir(parents=True, exist_ok=True)
     files = {f"{plot.name}.svg": svg.file_svg(plot.inline) for section in sections for plot in section.plots}
-    files["table.md"] = _markdown_file(page, parts["verdict"], parts["quality_steps"], sections)
+    told = [(section.place, section.remarks, section.table) for section in sections]
+    files["table.md"] = markdown_of(page, parts["verdict"], parts["quality_steps"], told)
     files["index.html"] = _html(page, parts, sections)
     for name, text in files.items():
         write_text(folder / name, visible(text))
@@ -111,77 +113,12 @@ def _linked(part: Any) -> set[str]:
     return {unescape(fingerprint) for fingerprint in re.findall(r'href="#row-([^"]*)"', text)}
 
 
-def markdown_text(page: Page) -> str:
-    """The report as Markdown, as table.md has it."""
-    return _markdown_file(page, verdict.build(page), quality_steps.build(page), _sections(page))
+def templates(anchors: Collection[str] | None = None) -> Environment:
+    """The templates of all pages, everything escaped.
 
-
-def _markdown_file(
-    page: Page, said: verdict.Verdict, steps: quality_steps.QualitySteps, sections: Sequence[Section]
-) -> str:
-    data, rows, names = page.data, page.rows, page.names
-    parts = [f"# {data.run}", "", f"{data.created} \u00b7 `{data.command}` \u00b7 {kind_label(rows)}", ""]
-    parts += [*(f"- {line}" for line in verdict.lines(said)), ""]
-    if found := quality_steps.lines(steps):
-        parts += ["## Steps to quality", "", *(f"- {line}" for line in found), ""]
-    for section in sections:
-        if section.place.alone:
-            parts.append(markdown(section.table))
-        else:
-            parts += [f"## {section.place.title}", "", *(f"- {remark}" for remark in section.remarks), ""]
-            parts.append(markdown(section.table, level=3))
-    problems = not_run(rows, names)
-    if problems:
-        parts += ["## Points without figures", "", *map(_problem_line, problems), ""]
-    return "\n".join(parts)
-
-
-def _problem_line(problem: Problem) -> str:
-    return f"- {'; '.join(problem.points)}: {problem.reason}: {' '.join(problem.why.split())}"
-
-
-class Problem(NamedTuple):
-    """Points without figures that share a reason; `kind` is "failed", "not_available" or "same_as"."""
-
-    kind: str
-    points: list[str]
-    reason: str
-    why: str
-
-
-def not_run(rows: Sequence[Row], names: Names) -> list[Problem]:
-    """Points without figures, failed ones first, then what a model cannot do, then what would be the same twice."""
-    found = []
-    for kind, reason in (("failed", "reason not recorded"), ("not_available", "not available")):
-        mine = [r for r in rows if r.get("status") == kind]
-        for (given, why), same in group_by(
-            mine, lambda r: (as_text(r.get("reason")), as_text(r.get("message")))
-        ).items():
-            text = (given or reason).replace("_", " ")
-            found.append(Problem(kind, [names.full(r) for r in same], text, why or "no message recorded"))
-    return found + _same_as(rows, names)
-
-
-def _same_as(rows: Sequence[Row], names: Names) -> list[Problem]:
-    """One entry for each pair of schedulers that are the same algorithm; `same_as` is a fingerprint or a scheduler."""
-    schedulers = {str(r.get("fingerprint")): as_text(r.get("scheduler")) for r in rows}
-    mine = [r for r in rows if r.get("status") == "same_as"]
-    found = []
-    for (scheduler, twin), same in group_by(
-        mine, lambda r: (as_text(r.get("scheduler")), _twin(r, schedulers))
-    ).items():
-        why = f"{scheduler} is the same as {twin} under this schedule: not run twice."
-        found.append(Problem("same_as", [names.full(r) for r in same], "same as another", why))
-    return found
-
-
-def _twin(row: Row, schedulers: Mapping[str, str]) -> str:
-    other = as_text(row.get("same_as"))
-    return schedulers.get(other, other)
-
-
-def templates() -> Environment:
-    """The templates of all pages, everything escaped."""
+    Args:
+        anchors: ids of the rows that the page's tables show: a link to another is plain text; None: all are shown.
+    """
     made = Environment(
         loader=PackageLoader("harness.report"),
         autoescape=True,
@@ -189,14 +126,16 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.tests["shown"] = lambda anchor: anchors is None or anchor in anchors
     made.filters["script_json"] = lambda value: Markup(script_json(value))
     return made
 
 
 def _html(page: Page, parts: Mapping[str, Any], sections: Sequence[Section]) -> str:
     data, rows, names = page.data, page.rows, page.names
-    text = (
-        templates()
+    anchors = frozenset(row.anchor for section in sections for row in section.table.rows)
+    return (
+        templates(anchors)
         .get_template("report.html")
         .render(
             data=data,
@@ -215,7 +154,7 @@ def _html(page: Page, parts: Mapping[str, Any], sections: Sequence[Section]) -> 
             samples=browser(data, [row for section in sections for row in section.place.rows], names),
             has_imports=any(map(comparable.is_imported, rows)),
             metrics=page.metrics,
-            notes=_method_notes(rows, page.metrics),
+            notes=method_notes(rows, page.metrics),
             environment=flatten(data.environment),
             benchmarks={name: data_facts(facts) for name, facts in data.benchmarks.items() if facts},
             commands=_commands(data, rows, names),
@@ -223,12 +162,6 @@ def _html(page: Page, parts: Mapping[str, Any], sections: Sequence[Section]) -> 
             NAMED=NAMED,
         )
     )
-    return _without_dead_links(text, {row.anchor for section in sections for row in section.table.rows})
-
-
-def _without_dead_links(text: str, anchors: Collection[str]) -> str:
-    """The page with its links to rows that no table shows as plain text."""
-    return re.sub(r' (?:xlink:)?href="#(row-[^"]*)"', lambda m: m[0] if unescape(m[1]) in anchors else "", text)
 
 
 def content_policy(css: str, js: str) -> str:
@@ -316,54 +249,3 @@ def data_facts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Facts of the benchmark as dotted keys with one line of text each, where the text comes from first."""
     ordered = [key for key in _FIRST_FACTS if key in facts] + [key for key in facts if key not in _FIRST_FACTS]
     return flatten({key: facts[key] for key in ordered})
-
-
-def _method_notes(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[str]:
-    """How the figures were got; what the rows say about it is read from them."""
-    draws = unique(as_text(r["precision"]) for r in rows if r.get("precision") is not None)
-    batches = unique(as_text(r["batch_size"]) for r in rows if r.get("batch_size") is not None)
-    notes = [
-        "Time: loading, the first call and warm-up are measured apart from the timed part; the device is synchronised "
-        "on both sides of a batch. Time per sequence is total seconds by total sequences; the seconds of every batch "
-        "are stored.",
-        f"Batch size: {', '.join(batches) or 'not recorded'}. Times at different batch sizes are not comparable.",
-        "NFE is counted at the network for each sequence, discarded work included; it is not the step count.",
-        f"Categorical draws: {', '.join(draws) or 'precision not recorded'}. In single precision rare tokens are lost, "
-        "more so with more steps, which fakes a better perplexity.",
-        "Intervals are 95 % bootstrap intervals over samples unless the metric's settings say otherwise. Whether "
-        "two of them overlap does not settle whether two points differ.",
-        "The verdict and the steps to quality call two entries different only by a paired permutation test over the "
-        "same samples. The best is picked on the samples that it is tested on, and any entry might have been: so "
-        "Holm's adjustment counts every pair of entries of a place, tested or not, which keeps the chance of any false "
-        "claim below 5 % for each place. What could have been seen is the difference that the test would find four "
-        "times in five at that level. Less varied than real data: the 95 % interval of the difference in unigram "
-        "entropy is below 0, without such an adjustment.",
-        "Likelihood: an upper bound and an exact figure are of different kinds; a bound above another model's exact "
-        "figure does not show that the model is worse.",
-        "Rows are ranked together only where data, tokenizer, length, samples, sampling precision, judge and kind of "
-        "likelihood agree (for seconds: device, dtype, batch size). A letter beside a name marks a row that differs; "
-        "the heading of its group says in what.",
-    ]
-    if any("ppl" in m.name for m in metrics):
-        notes.append("Generative perplexity rewards dull text: read it beside the entropy and the control rows.")
-    return notes + [note for holds, note in _SPECIAL_NOTES if any(map(holds, rows))]
-
-
-#: What is said where any row is of that kind.
-_SPECIAL_NOTES: tuple[tuple[Callable[[Row], bool], str], ...] = (
-    (
-        lambda row: row.get("task") == "seq2seq",
-        "Text written from a source: the length of a row and its tokenizer say nothing about the text that is written, "
-        "so rows are ranked together where data, samples, sampling precision and the metric's settings agree.",
-    ),
-    (
-        lambda row: bool(row.get("selection")),
-        "MBR rows choose, for each source, the candidate that is most like the other candidates; the candidates are "
-        "the texts of the rows with a seed. NFE, seconds and evaluations are sums over all candidates.",
-    ),
-    (
-        comparable.is_imported,
-        "Imported rows hold texts that were generated elsewhere. Only their quality was measured here; model, steps "
-        "and settings are what the import was told.",
-    ),
-)

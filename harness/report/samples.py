@@ -14,6 +14,8 @@ from harness.report.text import visible
 #: Characters of sample text that a report holds at most.
 BUDGET = 500_000
 _LONGEST = 6_000
+#: Points that have samples in it at most.
+POINTS = 1_000
 #: Texts that can stand side by side.
 COLUMNS = 4
 
@@ -45,7 +47,8 @@ def browser(data: ReportData, rows: Sequence[Row], names: Names) -> Browser:
     Every point keeps equally many samples, so that each sample can be seen across all of them. When the texts together
     pass `BUDGET` characters, fewer samples a point are kept, then texts are cut.
     """
-    points = [r for r in of_kind(rows, "generate", done=False) if _is_shown(r, data)]
+    known = [r for r in of_kind(rows, "generate", done=False) if _is_shown(r, data)]
+    points = known[:POINTS]
     texts = {_key(r): list(data.samples.get(_key(r), ())) for r in points}
     beside = sum(len(_strings(mine[0])) for mine in texts.values() if mine)
     limit = max(200, min(_LONGEST, BUDGET // max(1, beside)))
@@ -65,7 +68,7 @@ def browser(data: ReportData, rows: Sequence[Row], names: Names) -> Browser:
         }
         for r in points
     ]
-    return Browser(entries, _given(data, points, keep, limit), _note(entries, keep, most, limit))
+    return Browser(entries, _given(data, points, keep, limit), _note(entries, keep, most, limit, len(known)))
 
 
 def _place(row: Row) -> str:
@@ -123,7 +126,7 @@ def _cut(text: Any, limit: int) -> str:
     return visible(str(text or "")[:limit])
 
 
-def _note(entries: Sequence[Mapping[str, Any]], keep: int, most: int, limit: int) -> str:
+def _note(entries: Sequence[Mapping[str, Any]], keep: int, most: int, limit: int, known: int) -> str:
     if not entries:
         return "No samples are stored yet."
     words = (
@@ -131,7 +134,9 @@ def _note(entries: Sequence[Mapping[str, Any]], keep: int, most: int, limit: int
         if keep > 1
         else ["The first sample of each point and seed is here: none was picked by hand."]
     )
-    if keep < most:
+    if known > len(entries):
+        words.append(f"Of {known:,} points the first {len(entries):,} are here, to keep this file small.")
+    elif keep < most:
         words.append("Fewer than usual, to keep this file small.")
     if any(s["cut"] for e in entries for s in e["samples"]):
         words.append(f"Texts longer than {limit:,} characters are cut and say so.")

@@ -9,9 +9,10 @@ from typing import NamedTuple
 from harness.report.contest import Contest, Series
 from harness.report.entries import Entry
 from harness.report.format import DASH, figure, interval, with_interval
-from harness.report.tests_of import Test, overlap_text, p_text
+from harness.report.tests_of import Test, overlap_text, p_text, shared_text
 
-FEWER, MORE, NEITHER, UNKNOWN = "fewer", "more", "neither", "unknown"
+_DULL = "text less varied than real data"
+FEWER, MORE, NEITHER, DULL, UNKNOWN = "fewer", "more", "neither", "dull", "unknown"
 
 
 class StepPair(NamedTuple):
@@ -25,7 +26,8 @@ class StepPair(NamedTuple):
         figures: of both, as text.
         difference: how much better the larger step count is, with its interval, as text.
         p: after Holm, as text.
-        answer: FEWER or MORE where that one is measurably better, NEITHER, or UNKNOWN without a test.
+        answer: FEWER or MORE where that one is measurably better, NEITHER, DULL where the better figure may come from
+            less varied text alone, or UNKNOWN without a test.
         short: the answer in a few words.
         text: the answer in words, without the two step counts.
     """
@@ -91,17 +93,25 @@ def _pair(contest: Contest, series: Series, asked: tuple[int, int]) -> StepPair:
 
 def _answer(contest: Contest, test: Test, fewer: Entry, more: Entry) -> tuple[str, str, str]:
     if test.why_not:
-        text = f"no paired test ({test.why_not}); {overlap_text(contest.figure(fewer), contest.figure(more))}"
+        figures = f"{_figure(contest, fewer)} and {_figure(contest, more)}"
+        overlap = overlap_text(contest.figure(fewer), contest.figure(more))
+        text = f"no paired test ({test.why_not}); {figures}: {overlap}"
         return UNKNOWN, "no paired test", text
+    over = shared_text(test, more, fewer)
     if not test.separable:
         few = "too few samples differ to tell what would have shown"
         seen = few if test.detectable is None else f"\u00b1{figure(test.detectable)} would have shown"
-        text = f"no measurable difference ({seen})"
+        text = f"no measurable difference{over} ({seen})"
         return NEITHER, text, text
     better, gain = (more, test) if test.better else (fewer, test.turned())
-    short = f"{_steps(better)} better"
-    by = f"{figure(gain.gain)} {interval(gain.low, gain.high)}"
-    return (MORE if test.better else FEWER), short, f"{short} by {by}, {p_text(test.p or 0)}"
+    by = f"{figure(gain.gain)} {interval(gain.low, gain.high)}{over}, {p_text(test.p or 0)}"
+    if better in contest.barred:
+        short = f"{_steps(better)}: lower perplexity, of {_DULL}"
+        return DULL, short, f"{_steps(better)}: perplexity lower by {by}, but of {_DULL}"
+    short, said = f"{_steps(better)} better", f"{_steps(better)} better by {by}"
+    if better in contest.dull:
+        short, said = f"{short}, of {_DULL}", f"{said}; of {_DULL}"
+    return (MORE if test.better else FEWER), short, said
 
 
 def _summary(rows: Sequence[StepPair], asked: tuple[int, int]) -> str:
@@ -110,11 +120,12 @@ def _summary(rows: Sequence[StepPair], asked: tuple[int, int]) -> str:
     exact = [row for row in rows if row.steps == asked]
     if not exact:
         return "no model ran both; the table has the nearest pairs that were run."
-    counts = {answer: sum(row.answer == answer for row in exact) for answer in (MORE, FEWER, NEITHER, UNKNOWN)}
+    counts = {answer: sum(row.answer == answer for row in exact) for answer in (MORE, FEWER, NEITHER, DULL, UNKNOWN)}
     words = {
         MORE: f"{b} steps are measurably better for {{}}",
         FEWER: f"{a} steps are measurably better for {{}}",
         NEITHER: "there is no measurable difference for {}",
+        DULL: "the lower perplexity comes with text less varied than real data for {}",
         UNKNOWN: "there is no paired test for {}",
     }
     parts = [words[answer].format(counts[answer]) for answer in words if counts[answer]]

@@ -79,8 +79,8 @@ def overlap(a: Estimate, b: Estimate) -> bool | None:
 
 def _verdict(a: Estimate, b: Estimate) -> str:
     return {
-        True: "The intervals overlap: not separable.",
-        False: "The intervals do not overlap (no paired test was made).",
+        True: "The intervals overlap, so they alone do not tell the two apart.",
+        False: "The intervals do not overlap.",
         None: "An interval is unknown, so nothing is said about the difference.",
     }[overlap(a, b)]
 
@@ -135,7 +135,7 @@ def _left_out(reasons: Sequence[str]) -> str:
 
 def _cost(row: Row) -> str:
     seconds, nfe = number(row.get("seconds_per_sequence")), number(row.get("nfe_mean"))
-    parts = [f"{figure(nfe)} NFE"] if nfe is not None else []
+    parts = [f"{figure(nfe, 'count')} NFE"] if nfe is not None else []
     parts += [f"{figure(seconds, 'seconds')} a sequence"] if seconds is not None else []
     return f" ({', '.join(parts)})" if parts else ""
 
@@ -172,9 +172,8 @@ def _runner_up(row: Row, best: Estimate, rest: Sequence[tuple[Row, Estimate]], n
     other, second = others[0]
     text = f" Next {'model' if by_model else 'scheduler'}: {with_interval(second)} by {names.row(other)}."
     near = sum(overlap(best, e) is True for _, e in others[1:])
-    more = (
-        f" So does the best of {counted(near, 'further model' if by_model else 'further scheduler')}." if near else ""
-    )
+    further = counted(near, f"further {'model' if by_model else 'scheduler'}")
+    more = f" So it is with the best of {further}." if near else ""
     return f"{text} {_verdict(best, second)}{more}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import zlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -81,7 +82,9 @@ def inline_svg(figure: Figure, prefix: str, label: str, titles: Mapping[str, str
         label: what a screen reader says.
         titles: by gid, the text shown when the pointer rests on the artist.
     """
-    with style():
+    with style(), warnings.catch_warnings():
+        # Text stays text and is drawn with the reader's fonts, so ours need not have every letter.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
         canvas, buffer = FigureCanvasSVG(figure), io.StringIO()
         canvas.print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = buffer.getvalue()
@@ -92,10 +95,23 @@ def inline_svg(figure: Figure, prefix: str, label: str, titles: Mapping[str, str
     short = f"p{zlib.crc32(prefix.encode()):x}"
     ids = {old: f"{short}.{n}" for n, old in enumerate(re.findall(r'<[^<>]* id="([^"]*)"', svg))}
     svg = re.sub(r"<[^<>]*>", lambda m: _tag(m[0], ids, titles), svg)
-    svg = re.sub(r"<g>\s*(<use [^>]*>)\s*</g>", r"\1", svg)
+    svg = _without_bare_groups(svg)
     opening = f'<svg role="img" aria-label="{escape(label)}" class="plot" font-family="system-ui, sans-serif" '
     opening += 'stroke-linejoin="round" '  # what matplotlib's own style sheet said of every element
     return re.sub(r">\s*\n\s*<", "><", svg).replace("<svg ", opening, 1).strip()
+
+
+def _without_bare_groups(svg: str) -> str:
+    """Without the groups that only hold something together, more than half of what matplotlib writes."""
+    parts = re.split(r"(<g(?: [^<>/]*)?>|</g>)", svg)
+    says: list[bool] = []
+    kept = []
+    for i, part in enumerate(parts):
+        if part.startswith("<g"):
+            says.append(part != "<g>" or parts[i + 1].startswith("<title>"))
+        if i % 2 == 0 or (says.pop() if part == "</g>" else says[-1]):
+            kept.append(part)
+    return "".join(kept)
 
 
 def _tag(tag: str, ids: Mapping[str, str], titles: Mapping[str, str]) -> str:
@@ -106,6 +122,7 @@ def _tag(tag: str, ids: Mapping[str, str], titles: Mapping[str, str]) -> str:
     for colour, variable in _VARIABLES.items():
         tag = tag.replace(colour, variable)
     tag = re.sub(r' style="([^"]*)"', lambda m: _attributes(m[1]), tag)
+    tag = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", tag)
     tag = re.sub(r' (?:d|x|y|x1|y1|x2|y2|transform)="[^"]*"', lambda m: _short(m[0]), tag)
     return re.sub(r'( id="|url\(#|href="#)([^")]*)', lambda m: m[1] + ids[m[2]], tag)
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import IO, Any, Dict, Iterable, Iterator, List, Mapping
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 #: Error numbers of a disk or quota with no room left.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -97,6 +100,18 @@ def _whole_end(file: Any) -> int:
     return 0
 
 
+def loads(text: str) -> Any:
+    """A JSON text. Halves of surrogate pairs, which UTF-8 cannot hold and this project never writes, become "?".
+
+    Raises:
+        ValueError: when it is no JSON.
+    """
+    value = json.loads(text)
+    if not _SURROGATE.search(text):
+        return value
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8"))
+
+
 def read_lines(path: Path) -> List[Dict[str, Any]]:
     """All whole records of a file, [] where there is none. A half-written last line is left out.
 
@@ -115,7 +130,7 @@ def iter_lines(path: Path) -> Iterator[Dict[str, Any]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield json.loads(line.decode("utf-8"))
+                yield loads(line.decode("utf-8"))
             except ValueError as error:
                 raise ValueError("{}, line {} is damaged: {}".format(path, number, error)) from None
 

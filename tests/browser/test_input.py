@@ -75,4 +75,4 @@ def test_what_is_missing_is_said(visit: Visit, name: str, said: str) -> None:
 
 def test_a_status_of_a_later_version_is_shown_as_it_is(visit: Visit) -> None:
     page = visit("newer")
-    assert "quarantined" in page.locator("#generation").inner_text()
+    assert "quarantined" in page.locator("#generation").text_content()

@@ -81,8 +81,8 @@ def test_ten_thousand_rows_still_open(visit: Visit, written: Write) -> None:
     page = visit("many")
     assert written("many").stat().st_size < MEGABYTES * 1e6
     assert page.locator("#generation tbody tr").count() == 1_000
-    assert "9000 more are in table.csv only" in page.locator("#figures").inner_text()
-    assert "10000 commands" in page.locator("#commands").inner_text()
+    assert "9000 more are in table.csv only" in page.locator("#figures").text_content()
+    assert "10000 commands" in page.locator("#commands").text_content()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -119,6 +119,7 @@ def test_themes_differ_and_can_be_read(visit: Visit) -> None:
             "caption",
             "figcaption",
             ".facts",
+            "mark.new",
         ):
             worst = min(page.evaluate(CONTRAST, selector), default=21.0)
             assert worst >= 4.5, f"{selector} in the {theme} theme: {worst:.2f}"

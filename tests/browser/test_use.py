@@ -69,10 +69,10 @@ def test_filters_by_model_and_scheduler(visit: Visit) -> None:
     tools.get_by_label("Model").select_option("radd")
     tools.get_by_label("Scheduler").select_option("confidence")
     assert page.locator("#generation tbody tr:visible").count() == 3
-    assert tools.locator("output").inner_text() == "3 of 15 rows"
+    assert tools.locator("output").text_content() == "3 of 15 rows"
     tools.get_by_label("Model").select_option("")
     tools.get_by_label("Scheduler").select_option("")
-    assert tools.locator("output").inner_text() == "15 of 15 rows"
+    assert tools.locator("output").text_content() == "15 of 15 rows"
 
 
 def test_further_columns_are_switched_on_and_off(visit: Visit) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from harness.compare.result import Result, judged
 from harness.compare.text import as_json, terminal, tsv
 from harness.compare.words import sentences
 from harness.errors import UserError
+from harness.store import RunStore
 from tests.harness.stored_run import CPU, stored_run
 
 
@@ -326,3 +328,120 @@ def test_a_page_of_nothing_opens(tmp_path: Path) -> None:
     found = compared(tmp_path)
     assert found.code == 2
     assert "nothing compared" in write_page(found, tmp_path / "page").read_text()
+
+
+def edited(store: RunStore, name: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+    """Change every line of the files of a name; None leaves a line out."""
+    for path in store.folder.rglob(name):
+        lines = [change(json.loads(line)) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines if line))
+
+
+def test_runs_of_other_seeds_can_be_compared(tmp_path: Path) -> None:
+    stored_run(tmp_path, "a", seeds=(10, 11), likelihood=False)
+    stored_run(tmp_path, "b", seeds=(15, 16), likelihood=False)
+    stored_run(tmp_path, "worse", seeds=(15, 16), likelihood=False, worse_by=0.4, texts="other")
+    assert "--by seed pairs them" in compared(tmp_path).only_a[0].why
+    same, worse = compared(tmp_path, by=("seed",)), compared(tmp_path, b="worse", by=("seed",))
+    assert same.points == 5
+    assert {"noise"} == {f.verdict for f in same.findings if f.what == "valid" and f.role == "model"}
+    assert {f.count for f in same.findings if f.what == "valid" and f.role == "model"} == {"32 texts in pairs"}
+    assert (same.code, worse.code) == (0, 1)
+
+
+def test_more_seeds_on_one_side_are_left_alone(tmp_path: Path) -> None:
+    stored_run(tmp_path, "a", seeds=(0,), likelihood=False)
+    stored_run(tmp_path, "b", seeds=(5, 6), likelihood=False)
+    found = compared(tmp_path, by=("seed",))
+    assert found.points == 3
+    assert [alone.point.endswith("seed 6") for alone in found.only_b] == [True, True]
+
+
+def test_without_any_quality_a_gate_says_nothing(results: Path) -> None:
+    store = stored_run(results, "c", texts="other", likelihood=False)
+    (store.folder / "scores.jsonl").unlink()
+    found = compared(results, b="c")
+    assert set(verdicts(found, "nfe").values()) == {"same"}
+    assert found.code == 2
+    assert sentences(found)[0] == "No figure that is looked at in B (c) could be compared with A (a)."
+    assert compared(results, b="c", metrics=("nfe",)).code == 0, "what the user asked for"
+
+
+def test_the_same_texts_need_no_scores(results: Path) -> None:
+    store = stored_run(results, "c", likelihood=False)
+    (store.folder / "scores.jsonl").unlink()
+    assert compared(results, b="c").code == 0
+    assert compared(results, b="c", metrics=("valid",)).code == 2
+
+
+def test_the_same_control_alone_settles_nothing(tmp_path: Path) -> None:
+    stored_run(tmp_path, "a", likelihood=False)
+    stored_run(tmp_path, "b", steps=(7,), likelihood=False)
+    found = compared(tmp_path)
+    assert (found.points, found.identical_texts) == (1, (16, 16))
+    assert found.code == 2
+
+
+def test_a_metric_that_has_no_figure_anywhere_is_known(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        edited(
+            stored_run(tmp_path, name),
+            "scores.jsonl",
+            lambda line: line | ({"value": None, "reason": "too few"} if line["metric"] == "mauve" else {}),
+        )
+    assert compared(tmp_path, metrics=("mauve",)).code == 2
+    with pytest.raises(UserError, match="unknown metric 'mauvee'"):
+        compared(tmp_path, metrics=("mauvee",))
+
+
+def test_a_machine_that_is_not_recorded_is_not_taken_for_the_same(results: Path) -> None:
+    store = stored_run(results, "c", slower=3.0)
+    edited(store, "sessions.jsonl", lambda line: None)
+    found = compared(results, b="c", max_slowdown=1.1)
+    assert {f.verdict for f in found.findings if f.what in ("seconds", "memory") and f.role == "model"} == {
+        "not compared"
+    }
+    assert "machine Invented CPU, 4 CPUs in A, not recorded in B" in "".join(sentences(found))
+
+
+def test_facts_of_workers_are_those_that_were_recorded(results: Path) -> None:
+    stored_run(results, "c", machine={**CPU, "cpu": "Other CPU"})
+    (line,) = [line for line in compared(results, b="c").differs if line.kind == "environment"]
+    assert line == ("environment", "worker.cpu", "Invented CPU", "Other CPU")
+
+
+def test_many_settings_that_one_run_does_not_have_are_one_line(results: Path) -> None:
+    store = stored_run(results, "c")
+    path = store.folder / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"config": {}}))
+    stored_run(results, "d", config={"steps": [4], "draws": 16, "samples": 8})
+    found = compared(results, a="d", b="c").differs
+    assert [(line.what, line.a, line.b) for line in found] == [("others", "5 recorded", "not recorded")]
+
+
+def test_worse_by_the_intervals_is_said(tmp_path: Path) -> None:
+    stored_run(tmp_path, "a", seeds=(0,), likelihood=False)
+    stored_run(tmp_path, "b", seeds=(0,), likelihood=False, worse_by=0.05, jitter=0.3, texts="other")
+    said = [line for line in sentences(compared(tmp_path)) if line.startswith("Worse by the intervals")]
+    assert len(said) == 1
+    assert "2 figures" in said[0]
+    assert "(mauve)" in said[0]
+    assert not [line for line in sentences(compared(tmp_path, "b", "a")) if line.startswith("Worse by the intervals")]
+
+
+def test_one_folder_twice_is_said(results: Path) -> None:
+    assert "same folder" in sentences(compared(results, b=str(results / "a")))[1]
+    assert "same folder" not in "".join(sentences(compared(results)))
+
+
+def test_points_that_b_has_not_finished_are_counted(results: Path) -> None:
+    edited(stored_run(results, "c"), "points.jsonl", lambda line: None if "-16-1-" in line["point"] else line)
+    assert "5 points finished in both, 0 only in A, 0 only in B, 1 in both but finished only in A." in sentences(
+        compared(results, b="c")
+    )
+
+
+def test_a_place_that_cannot_be_written_names_the_option(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (results / "file").write_text("x")
+    assert main(["compare", "a", "b", "--results", str(results), "--reports", str(results / "file")]) == 2
+    assert "Choose another with --reports." in capsys.readouterr().err

@@ -53,3 +53,9 @@ def test_whole_files_are_replaced_at_once(tmp_path):
     write_text(tmp_path / "run.json", '{"a": 2}')
     assert json.loads((tmp_path / "run.json").read_text()) == {"a": 2}
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_halves_of_surrogate_pairs_become_question_marks_and_whole_pairs_stay(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"half": "a\\ud800b", "\\uDFFF": ["\\udcff"]}\n{"whole": "\\ud83d\\ude00 \\\\ud800"}\n')
+    assert read_lines(path) == [{"half": "a?b", "?": ["?"]}, {"whole": "\U0001f600 \\ud800"}]

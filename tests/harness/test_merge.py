@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import pkgutil
 import re
 import shutil
 from pathlib import Path
@@ -129,7 +131,7 @@ def test_copies_with_other_scores_stay_and_are_said(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("aa11", "bb22"))
     data = merged(tmp_path, "a", "b")
     assert len(rows(data, model="shaky")) == 8
-    assert any("with other scores" in line for line in data.missing)
+    assert any("but they say otherwise" in line for line in data.missing)
 
 
 def test_a_second_measurement_on_the_same_machine_stays(tmp_path: Path) -> None:
@@ -237,7 +239,7 @@ def test_a_newer_schema_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     (data,), _ = read_runs(tmp_path, ["a"])
     said = "\n".join(data.missing)
     assert "run.json has schema 2, this version reads 1" in said
-    assert "scores.jsonl: 14 lines with a field that is not known here, 'ci_method', left out" in said
+    assert "scores.jsonl: 14 lines whose field 'ci_method' is not known here" in said
     assert "points.jsonl: 1 row with a status that is not known here, 'skipped'" in said
     assert "batches.jsonl: 4 lines without a readable batch" in said
     states = {row["fingerprint"]: (row["status"], row["message"]) for row in rows(data, kind="generate")}
@@ -334,3 +336,38 @@ def test_machines_of_one_run_are_told_apart_and_unknown_ones_are_not() -> None:
     assert resumed.row(row("B", 8)) == "m · s machine=B · 8 steps"
     with_failed = Names([row("A", 4), row(None, 8)])
     assert with_failed.row(row("A", 4)) == "m · s · 4 steps"
+
+
+def test_a_point_that_does_not_say_its_role_is_left_out(tmp_path: Path) -> None:
+    store = stored_run(tmp_path, "a")
+    plan = json.loads((store.folder / "run.json").read_text())
+    (control,) = [point for point in plan["points"] if point["role"] == "control"]
+    del control["role"]
+    newer(store, points=plan["points"])
+    (data,), _ = read_runs(tmp_path, ["a"])
+    assert "data" not in set(data.table["model"]), "a control must not pass for a model"
+    assert "run.json: 1 point without a readable role, left out." in data.missing
+
+
+@pytest.mark.parametrize(
+    ("name", "reader"), [("run.json", "pathlib.Path.is_file"), ("scores.jsonl", "harness.reading.open_plain")]
+)
+def test_a_file_that_may_not_be_read_leaves_its_run_out(
+    tmp_path: Path, name: str, reader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored_run(tmp_path, "a")
+    stored_run(tmp_path, "b")
+    locked = tmp_path / "b" / name
+    read = pkgutil.resolve_name(reader)
+
+    def refused(path: Path, *rest: Any) -> Any:
+        if path == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path, *rest)
+
+    monkeypatch.setattr(reader, refused)
+    runs, problems = read_runs(tmp_path, ["a", "b"])
+    assert [data.run for data in runs] == ["a"]
+    assert problems == [f"run 'b': {locked} cannot be read: Permission denied. Change its permissions: left out."]
+    with pytest.raises(UserError, match="cannot be read: Permission denied"):
+        read_runs(tmp_path, ["b"])

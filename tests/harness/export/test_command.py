@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from harness.cli import main
+from harness.config import ReportConfig
 from harness.export import command
 from harness.export.request import ALL_FILES, FORMATS, TRACKERS
 from harness.report import ReportData, write_report
@@ -114,3 +115,16 @@ def test_make_export_names_the_run() -> None:
     words = ["make", "-n", "-o", ".venv/.ready", "export", "RUN=a,b", "FORMAT=csv,json", "TO=my folder"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "tdbench export a b --format 'csv,json' --to 'my folder'" in done.stdout
+
+
+def test_runs_may_be_joined_by_commas(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[Any] = []
+
+    def merged(config: ReportConfig, words: str) -> tuple[ReportData, list[str]]:
+        asked.append(config.run)
+        return synthetic_run(), []
+
+    monkeypatch.setattr(command, "runs_as_one", merged)
+    assert main(["export", "a,b", "/elsewhere/c", "--to", str(tmp_path), "--format", "csv, json"]) == 0
+    assert asked == [["a", "b", "/elsewhere/c"]]
+    assert files(tmp_path) == {"table.csv", "scores.csv", "table.json"}

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from harness.export.files import data_files
 from harness.export.tabular import csv_text, json_text, parquet_bytes
 from harness.report import ReportData
 from harness.report.data import rows_of
@@ -136,3 +137,10 @@ def test_hostile_text_is_itself_in_parquet_and_json(run: ReportData) -> None:
 
 def test_csv_of_nothing_is_empty() -> None:
     assert csv_text([]) == ""
+
+
+def test_csv_of_no_rows_has_its_columns() -> None:
+    data = dataclasses.replace(synthetic_run(), table=pd.DataFrame(columns=["model", "status"]), scores=pd.DataFrame())
+    files = data_files(Page(data), ("csv",))
+    assert files["table.csv"] == b"model,status\n"
+    assert files["scores.csv"].startswith(b"point,metric,")

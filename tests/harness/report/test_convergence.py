@@ -66,17 +66,29 @@ def late_sense(last: int = 1000) -> dict[str, Any]:
     return line([state(done, 900 - done if done < 600 else 31 - done / 100, 21) for done in dones])
 
 
-def test_a_text_that_makes_sense_late_is_said_to() -> None:
+def test_a_text_that_takes_shape_late_is_said_to() -> None:
     words = said(late_sense())
     assert words.startswith("radd ancestral, 1,000 steps: ")
-    assert "the text makes sense only after 600 of 1,000 steps" in words
+    assert "the text takes shape only after 600 of 1,000 steps" in words
     assert "up to there the judge's perplexity is more than twice its final value" in words
     assert "within 10 % of it from 80 % of the steps (800) on" in words
 
 
+def test_early_text_that_the_judge_likes_is_not_said_to_be_senseless() -> None:
+    """A first guess that repeats one word may have a low perplexity."""
+    states = [state(1, 10, 20), state(10, 90, 20), state(30, 80, 20), state(40, 21, 20), state(64, 20, 20)]
+    words = said(line(states))
+    assert "takes shape only after 40 of 64 steps: just before the judge's perplexity is more than twice" in words
+    assert "up to there" not in words
+
+
+def test_one_step_is_one_step() -> None:
+    assert said(line([state(0, 90, 20), state(1, 20, 20)])).startswith("radd ancestral, 1 step: ")
+
+
 def test_it_is_not_said_where_the_interval_does_not_carry_it() -> None:
     unsure = line([state(done, 45 if done < 600 else 21, 21, width=0.3) for done in range(50, 1001, 50)])
-    assert "makes sense" not in said(unsure)
+    assert "takes shape" not in said(unsure)
     assert "within 10 % of its final value from 60 % of the steps (600) on" in said(unsure)
 
 

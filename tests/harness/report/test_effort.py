@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -165,6 +166,13 @@ def test_the_section_escapes_what_cards_say_and_bears_no_style():
     assert "<img" not in html
     assert 'style="' not in html
     assert html.count("<tr>") == 2
+
+
+def test_links_to_cards_need_no_name_that_is_fit_for_an_id():
+    cards = {"a b": {**CARD, "title": "A"}, 'a"b': {**CARD, "title": "B"}}
+    html = _html(effort.build(Page(replace(synthetic_run(models=tuple(cards)), cards=cards))))
+    assert re.findall(r'href="#(effort-[^"]*)"', html) == re.findall(r'id="(effort-\d[^"]*)"', html)
+    assert len(set(re.findall(r'href="#(effort-[^"]*)"', html))) == 2
 
 
 def _html(part: effort.EffortPart) -> str:

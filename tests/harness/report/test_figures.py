@@ -472,3 +472,18 @@ def test_controls_are_no_points(run: ReportData) -> None:
     assert {p.entry.role for p in points} == {"model"}
     assert {DOMINATED, BASELINE, FRONT} == {"dominated", "baseline", "front"}
     assert len(main_metrics(metrics_of(run))) == 3
+
+
+def test_groups_that_say_nothing_are_left_out() -> None:
+    """Each element of a plot costs time when the page is opened."""
+    for plot in plots(synthetic_run()).values():
+        assert "<g><path" not in plot.inline
+        assert "rotate(0" not in plot.inline
+        assert "rotate(-0" not in plot.inline
+        ET.fromstring(plot.inline.replace("xlink:href", "href"))
+
+
+def test_letters_that_our_font_lacks_are_no_ones_business(recwarn: pytest.WarningsRecorder) -> None:
+    drawn = plots(synthetic_run(("\u5bfc\u5165\u6587\u672c",)))
+    assert all("\u5bfc\u5165\u6587\u672c" in plot.inline for plot in drawn.values())
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]

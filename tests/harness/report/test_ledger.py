@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from adapters.cards import all_cards
 from harness import comparable
+from harness.benchmarks import all_benchmarks
 from harness.metrics.base import SampleValues
 from harness.published import PublishedFigure
 from harness.report import ReportData, ledger
 from harness.report.page import Page
+from harness.report.protocol import LIKELIHOOD
 from harness.report.render import templates
 
 BOUND = PublishedFigure(
@@ -298,3 +302,54 @@ def test_the_section_shows_every_figure_its_verdict_and_nothing_unescaped():
 
 def _html(book: ledger.Ledger) -> str:
     return str(templates().get_template("ledger.html").module.section(book))
+
+
+# --- the figures of the cards ----------------------------------------------------------------------------------------
+
+
+def _row_of(model: str, figure: PublishedFigure) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A row that follows the protocol of a figure, but for the figure itself, and its benchmark's facts."""
+    benchmark = figure.dataset or "qqp"
+    fields = dict(figure.fields)
+    length, _, unit = str(fields.pop("windows", "")).partition(" ")
+    facts = {"split": fields.pop("split", None), "marks": fields.pop("marks", []), "length": length, "unit": unit}
+    kind = "likelihood" if figure.metric in LIKELIHOOD else "generate"
+    row = {"model": model, "role": "model", "checkpoint": figure.checkpoints[0], "checkpoint_kind": "published"}
+    row |= {"engine": "native", "benchmark": benchmark, "kind": kind, "task": fields.pop("task", None)}
+    row |= {"status": "done", "fingerprint": "f1", "samples": 10, "nfe_mean": fields.pop("nfe", None)}
+    row[f"{figure.metric}_settings"] = {"judge": f"owner/{fields.pop('judge', '')}"}
+    return row | fields, {benchmark: facts}
+
+
+def _with_figure(row: dict[str, Any], metric: str, value: float) -> dict[str, Any]:
+    """The row with a figure and an interval of one per cent of it to either side."""
+    low, high = 0.99 * value, 1.01 * value
+    if metric != "word_perplexity":
+        return row | {metric: value, f"{metric}_low": low, f"{metric}_high": high}
+    ends = {"nats_per_token_low": math.log(low) / 2, "nats_per_token_high": math.log(high) / 2}
+    return row | {"nats": 50 * math.log(value), "words": 50, "tokens": 100, **ends}
+
+
+def test_every_published_figure_of_the_cards_gets_the_verdict_it_should():
+    seen = 0
+    for model, card in all_cards().items():
+        for figure in card.published_results:
+            if not figure.checkpoints or figure.dataset not in (None, *all_benchmarks()):
+                continue
+            row, facts = _row_of(model, figure)
+
+            def found(value: float, **more: Any) -> ledger.LedgerRow:
+                changed = _with_figure(row, figure.metric, value) | {"model": "m"} | more  # noqa: B023
+                return only([changed], figure, facts=facts)  # noqa: B023
+
+            same, far = found(figure.number), found(1.5 * figure.number)
+            assert (same.verdict, same.gap) == ("reproduced", pytest.approx(0, abs=1e-9)), figure
+            assert (far.verdict, far.gap) == ("not reproduced", pytest.approx(0.5)), figure
+            assert "(+50.0%)" in far.difference
+            assert found(figure.number, checkpoint="tiny", checkpoint_kind="tiny").verdict == "not run", figure
+            for name in {"steps", "scheduler", "bound", "candidates", "length"} & set(figure.fields):
+                other = found(figure.number, **{name: 77})
+                assert other.verdict == "protocol differs", (figure, name)
+                assert any("77, published" in reason for reason in other.reasons), other.reasons
+            seen += 1
+    assert seen > 10

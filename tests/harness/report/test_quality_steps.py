@@ -80,7 +80,10 @@ def test_breaking_is_also_being_no_better_than_a_control() -> None:
     assert line({4: 0.6, 10: 0.8}, others=[bigram]).breaks.text == DASH
     better = swept({("b", "x", 4): 0.9}, 400)
     text = line({4: 0.2, 10: 0.31}, others=[bigram, *better]).breaks.text
-    assert text == "at 10 no better than bigram"
+    assert text == "at no step count better than bigram"
+    assert line({4: 0.9, 10: 0.3, 64: 0.9}, others=[bigram]).breaks.text == (
+        "worse at 10 than at 4; at 10 no better than bigram"
+    )
 
 
 def test_a_control_that_nobody_beats_says_nothing_of_breaking() -> None:

@@ -151,7 +151,9 @@ def test_one_model_is_compared_by_its_schedulers_and_alone_with_nothing() -> Non
         "It is better than the best entry of another scheduler (no other model is within the budget), a \u00b7 y"
         in text
     )
-    assert "No other model or scheduler is within the budget." in said(run_of(swept({("a", "x", 10): 0.9})))
+    assert "There is no other comparable model or scheduler within the budget." in said(
+        run_of(swept({("a", "x", 10): 0.9}))
+    )
 
 
 def test_without_values_nothing_is_claimed() -> None:
@@ -290,7 +292,7 @@ def test_entries_that_are_not_comparable_are_left_out_and_counted() -> None:
         (run_of([(row("a", "a", 4), {})], metrics=()), "Nothing is scored yet: run tdbench score."),
         (run_of([(row("a", "a", 4), {"unigram_entropy": normal(3.0)})], metrics=("unigram_entropy",)), "to rank by"),
         (run_of(swept({("a", "a", 10): 0.5, ("b", "a", 10): 0.5}, samples=1)), "no paired test (fewer than two"),
-        (run_of([(row("a", "a", None), {METRIC: shares(0.5)})]), "No row has a step count."),
+        (run_of([(row("a", "a", None), {METRIC: shares(0.5)})]), "No row has a step count, so at any cost: the"),
         (run_of(swept({("a", "a", 4): 0.5}, seconds_per_sequence=None)), "No row has seconds that were measured here"),
         (run_of(swept({("a", "a", 4): 0.5}, engine="imported")), "No row has seconds that were measured here"),
     ],
