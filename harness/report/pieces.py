@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,10 +25,24 @@ class Piece(NamedTuple):
 
 Sentence = Sequence[Piece]
 
+_END = re.compile(r"\.(?= |$)")
+
 
 def plain(sentence: Sentence) -> str:
     """A sentence without its links."""
     return "".join(piece.text for piece in sentence)
+
+
+def split(sentences: Sentence, count: int) -> tuple[list[Piece], list[Piece]]:
+    """The first `count` sentences and the rest, links kept."""
+    for at, piece in enumerate(sentences):
+        ends = list(_END.finditer(piece.text))
+        if len(ends) >= count:
+            cut = ends[count - 1].end()
+            after = [piece._replace(text=piece.text[cut:])] if piece.text[cut:].strip() else []
+            return [*sentences[:at], piece._replace(text=piece.text[:cut])], [*after, *sentences[at + 1 :]]
+        count -= len(ends)
+    return list(sentences), []
 
 
 def link(entry: Entry) -> Piece:

@@ -12,13 +12,15 @@ from harness.report.entries import Entry
 from harness.report.format import figure, interval, with_interval
 from harness.report.likelihoods import likelihood_items
 from harness.report.page import Page
-from harness.report.pieces import MOST_NAMED, Piece, Sentence, cost_text, count_text, joined, link, plain
+from harness.report.pieces import MOST_NAMED, Piece, Sentence, cost_text, count_text, joined, link, plain, split
 from harness.report.places import Place
 from harness.report.step_pairs import StepPairs, step_pairs
 from harness.report.summary import warnings, what_ran
 from harness.report.tests_of import Test, overlap_text, p_text, shared_text
 from harness.report.timing import in_doubt
 
+#: Sentences of an item that stand out.
+HEADLINE = 2
 _NO_SECONDS = "No row has seconds that were measured here: nothing is said of time."
 
 
@@ -39,6 +41,11 @@ class PlaceVerdict:
     items: Sequence[Sentence]
     pairs: StepPairs | None = None
     note: str = ""
+
+    @property
+    def told(self) -> list[tuple[list[Piece], list[Piece]]]:
+        """Each item as what a reader in a hurry needs (best and runner-up), and the rest."""
+        return [split(item, HEADLINE) for item in self.items]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from harness.report import ReportData, write_report
 from harness.report.contest import Contest
 from harness.report.data import Given
 from harness.report.page import Page
+from harness.report.pieces import Piece, plain, split
 from harness.report.render import templates
 from harness.report.verdict import build as verdict_of
 from harness.report.verdict import lines
@@ -410,3 +411,13 @@ def test_table_md_has_the_verdict(tmp_path: Path) -> None:
     text = (tmp_path / "table.md").read_text()
     assert "- At up to 20 steps: the highest share of valid sentences is 0.900" in text
     assert isinstance(two(0.9, 0.5).table, pd.DataFrame)
+
+
+def test_a_reader_in_a_hurry_gets_the_first_two_sentences_and_nothing_is_lost() -> None:
+    text = [Piece("At up to 20 steps:", lead=True), Piece(" best is 0.7 by "), Piece("a", "f0"), Piece(". Next is ")]
+    text += [Piece("b", "f1"), Piece(". It is not separable."), Piece(" More.")]
+    first, rest = split(text, 2)
+    assert plain(first) == "At up to 20 steps: best is 0.7 by a. Next is b."
+    assert plain(rest) == " It is not separable. More."
+    assert [piece.row for piece in first if piece.row] == ["f0", "f1"]
+    assert split(text, 9) == (text, [])
