@@ -91,7 +91,8 @@ def test_the_command_reaches_the_program_as_it_was_meant():
     settings |= {"benchmark.options": "{split: train, wrapped: false}"}
     command = make_command(settings)
     assert command.startswith("make bench MODEL=radd STEPS=1000 SEEDS=0,1,2 TASK=none OVERRIDES=")
-    printed = subprocess.run(["make", "-n", *shlex.split(command)[1:]], cwd=ROOT, capture_output=True, text=True).stdout
+    asked = ["make", "-n", "--no-print-directory", *shlex.split(command)[1:]]
+    printed = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True).stdout
     words = shlex.split(printed.strip().splitlines()[-1])
     assert sorted(words[2:]) == sorted(f"{key}={value}" for key, value in settings.items())
 
