@@ -29,6 +29,7 @@ import numpy.typing as npt
 from adapters.traces import MASK_TEXT, Trace
 from harness import stats
 from harness.metrics.base import Metric, ScoreInput
+from harness.paired import percentile_ends
 from harness.store import Record, RunStore
 from harness.worker.trace import StoredTrace
 
@@ -154,15 +155,6 @@ def _draws(sequences: int) -> Floats:
     return rng.multinomial(sequences, [1 / sequences] * sequences, size=resamples).astype(np.float64)
 
 
-def _interval(values: Floats) -> list[float | None]:
-    """Both ends over resamples [R]; those that draw nothing but empty texts say nothing."""
-    kept = values[np.isfinite(values)]
-    if len(kept) == 0:
-        return [None, None]
-    tail = (1 - stats.LEVEL) / 2
-    return [float(end) for end in np.quantile(kept, [tail, 1 - tail])]
-
-
 def _shares(trace: Trace, draws: Floats) -> tuple[list[Record], str | None]:
     """settled, same and masked of each state, and why they are not known."""
     nothing: Record = dict.fromkeys(("settled", "same", "masked"))
@@ -188,7 +180,7 @@ def _shares(trace: Trace, draws: Floats) -> tuple[list[Record], str | None]:
 def _ratio(part: Floats, whole: Floats, draws: Floats) -> list[float | None]:
     with np.errstate(invalid="ignore", divide="ignore"):
         resampled = (draws @ part) / (draws @ whole)
-    return [float(part.sum() / whole.sum()), *_interval(resampled)]
+    return [float(part.sum() / whole.sum()), *percentile_ends(resampled)]
 
 
 def _judged(texts: list[list[str]], measures: Measures, draws: Floats) -> tuple[list[Record], str | None]:
@@ -224,8 +216,8 @@ def _against(state: tuple[float, Floats] | None, end: tuple[float, Floats]) -> R
     if state is None:
         return dict.fromkeys(("ppl", "ratio"))
     return {
-        "ppl": [math.exp(state[0]), *map(_exp, _interval(state[1]))],
-        "ratio": [math.exp(state[0] - end[0]), *map(_exp, _interval(state[1] - end[1]))],
+        "ppl": [math.exp(state[0]), *map(_exp, percentile_ends(state[1]))],
+        "ratio": [math.exp(state[0] - end[0]), *map(_exp, percentile_ends(state[1] - end[1]))],
     }
 
 

@@ -27,22 +27,21 @@ import numpy.typing as npt
 
 from harness import stats
 from harness.metrics.base import SampleValues
-from harness.sums import STATISTICS, Floats, Statistic, summands
+from harness.sums import STATISTICS, Floats, Statistic, summands, total
 
 __all__ = [
     "ALPHA",
-    "FEWEST_DIFFERING",
     "POWER",
     "STATISTICS",
     "Comparison",
     "compare",
     "compare_by_keys",
+    "comparison",
     "figure_of",
     "holm",
     "paired_values",
     "percentile_ends",
     "resampled_sums",
-    "smallest_detectable",
 ]
 
 #: Below this a p-value tells two things apart.
@@ -52,7 +51,7 @@ POWER = 0.8
 TOSSES = 9_999
 _REACH = NormalDist().inv_cdf(1 - ALPHA / 2) + NormalDist().inv_cdf(POWER)
 #: Pairs that must differ before any p can be below `ALPHA`: the smallest p of m pairs is 2 / 2^m.
-FEWEST_DIFFERING = math.ceil(1 - math.log2(ALPHA))
+_FEWEST_DIFFERING = math.ceil(1 - math.log2(ALPHA))
 _BLOCK_CELLS = 1 << 18  # numbers at a time: 2 MB, which a cache holds
 #: The bits of every byte [256, 8], lowest first.
 _BITS = (np.arange(256)[:, None] >> np.arange(8) & 1).astype(np.float64)
@@ -115,16 +114,27 @@ def compare(a: SampleValues, b: SampleValues, seed: int = 0, tosses: int = TOSSE
     if a.statistic != b.statistic or first.shape != second.shape:
         raise ValueError(f"{a.statistic} {first.shape} is not comparable in pairs with {b.statistic} {second.shape}")
     statistic, n = STATISTICS[a.statistic], len(first)
-    values = _figure(first, statistic), _figure(second, statistic)
-    difference = values[1] - values[0]
+    figures = _figure(first, statistic), _figure(second, statistic)
     if n < 2:
-        return Comparison(*values, difference, None, None, None, n, None)
+        return Comparison(*figures, figures[1] - figures[0], None, None, None, n, None)
     sums = resampled_sums(np.hstack([first, second]), seed)
     spread = statistic(sums[:, statistic.columns :]) - statistic(sums[:, : statistic.columns])
-    p = _permutation(first, second, statistic, seed, tosses)
+    return comparison(first, second, figures, spread, _permutation(first, second, statistic, seed, tosses))
+
+
+def comparison(first: Floats, second: Floats, figures: tuple[float, float], spread: Floats, p: float) -> Comparison:
+    """What resampling and tossing have found, put together.
+
+    Args:
+        first: rows of A [n, k].
+        second: rows of B, of the same samples.
+        figures: of A and of B.
+        spread: B - A of each resample [resamples].
+        p: of the permutation test.
+    """
     differing = int((first != second).any(axis=1).sum())
-    detectable = smallest_detectable(spread, values) if differing >= FEWEST_DIFFERING else None
-    return Comparison(*values, difference, *percentile_ends(spread), p, n, detectable)
+    detectable = _smallest_detectable(spread, figures) if differing >= _FEWEST_DIFFERING else None
+    return Comparison(*figures, figures[1] - figures[0], *percentile_ends(spread), p, len(first), detectable)
 
 
 def paired_values(
@@ -168,7 +178,7 @@ def compare_by_keys(
         ValueError: as `paired_values` and `compare`.
     """
     first, second = paired_values(a_keys, a, b_keys, b)
-    if not first.rows or not all(math.isfinite(_total_figure(values)) for values in (first, second)):
+    if not first.rows or not all(math.isfinite(total(values)) for values in (first, second)):
         return None
     return compare(first, second, seed)
 
@@ -193,10 +203,6 @@ def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
         largest = max(largest, min(1.0, (count - rank) * p_values[i]))
         out[i] = largest
     return out
-
-
-def _total_figure(values: SampleValues) -> float:
-    return float(STATISTICS[values.statistic](summands(values).sum(axis=0)))
 
 
 def _figure(rows: Floats, statistic: Statistic) -> float:
@@ -270,7 +276,7 @@ def _permutation(a: Floats, b: Floats, statistic: Statistic, seed: int, tosses: 
     return float((~(distances < least)).mean())
 
 
-def smallest_detectable(spread: Floats, figures: tuple[float, float]) -> float | None:
+def _smallest_detectable(spread: Floats, figures: tuple[float, float]) -> float | None:
     """The smallest difference that a two-sided test at `ALPHA` finds with chance `POWER` (Card et al. 2020).
 
     Args:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from harness.metrics.base import SampleValues
-from harness.paired import FEWEST_DIFFERING, Comparison, percentile_ends, resampled_sums, smallest_detectable
-from harness.sums import STATISTICS, Floats, Statistic, summands
+from harness.paired import Comparison, comparison, resampled_sums
+from harness.sums import STATISTICS, Floats, Statistic, summands, total
 
 _COLUMNS = 512  # of differences that are swapped at once
 _BLOCK_CELLS = 1 << 19  # coins at a time: 4 MB
@@ -23,10 +23,9 @@ _SURELY_DIFFERENT = 1e-8
 def gives_a_figure(values: SampleValues) -> bool:
     """Whether values are of a known statistic, finite, and enough for a finite figure."""
     try:
-        rows = summands(values)
+        return math.isfinite(total(values))
     except ValueError:
         return False
-    return math.isfinite(float(STATISTICS[values.statistic](rows.sum(axis=0))))
 
 
 def compare_all(values: Sequence[SampleValues], pairs: Sequence[tuple[int, int]], seed: int = 0) -> list[Comparison]:
@@ -61,14 +60,10 @@ def compare_all(values: Sequence[SampleValues], pairs: Sequence[tuple[int, int]]
         return [Comparison(figures[i], figures[j], figures[j] - figures[i], *unknown) for i, j in pairs]
     resampled = {i: statistic(resampled_sums(mine, seed)) for i, mine in rows.items()}
     p_values = _staged(rows, pairs, statistic, seed)
-    found = []
-    for (i, j), p in zip(pairs, p_values, strict=True):
-        spread = resampled[j] - resampled[i]
-        differing = int((rows[i] != rows[j]).any(axis=1).sum())
-        ends = percentile_ends(spread)
-        least = smallest_detectable(spread, (figures[i], figures[j])) if differing >= FEWEST_DIFFERING else None
-        found.append(Comparison(figures[i], figures[j], figures[j] - figures[i], *ends, p, n, least))
-    return found
+    return [
+        comparison(rows[i], rows[j], (figures[i], figures[j]), resampled[j] - resampled[i], p)
+        for (i, j), p in zip(pairs, p_values, strict=True)
+    ]
 
 
 def resampled_figures(values: Sequence[SampleValues], seed: int = 0) -> Floats:

@@ -6,9 +6,10 @@ not a number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -88,6 +89,21 @@ STATISTICS: Mapping[str, Statistic] = {
     "bleu_unsmoothed": Statistic(2 + 2 * _WORDS, partial(_bleu, smooth=False)),
     "chrf": Statistic(3 * _CHARACTERS, _chrf),
 }
+
+
+def total(values: SampleValues) -> float:
+    """The figure of all samples together; not a number, or infinite, where they give none.
+
+    Raises:
+        ValueError: as `summands`.
+    """
+    rows = summands(values)
+    return float(STATISTICS[values.statistic](rows.sum(axis=0)))
+
+
+def bits_per_byte(texts: Iterable[Mapping[str, Any]]) -> SampleValues:
+    """Bits by bytes of texts with ``nats`` and ``bytes``, one row a text."""
+    return SampleValues("ratio", [[text["nats"] / math.log(2), float(text["bytes"])] for text in texts])
 
 
 def summands(values: SampleValues) -> Floats:

@@ -13,7 +13,7 @@ from harness.compare.words import sentences
 from harness.paired import ALPHA
 from harness.report.data import unique
 from harness.report.format import DASH
-from harness.report.render import assets, content_policy, style_sheet, templates
+from harness.report.render import shell, templates
 from harness.report.text import visible
 from harness.worker.jsonl import write_text
 
@@ -57,7 +57,6 @@ def write_page(result: Result, folder: Path) -> Path:
         OSError: when it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    css, js = style_sheet(), assets("js")
     text = (
         templates()
         .get_template("compare.html")
@@ -78,9 +77,7 @@ def write_page(result: Result, folder: Path) -> Path:
             head=HEAD,
             meaning=MEANING,
             gate=_gate(result),
-            css=css,
-            js=js,
-            policy=content_policy(css, js),
+            **shell(),
         )
     )
     write_text(folder / "index.html", visible(text))

@@ -11,7 +11,7 @@ from harness.errors import counted
 from harness.metrics.base import SampleValues
 from harness.paired import paired_values
 from harness.paired_grid import compare_all, gives_a_figure
-from harness.sums import STATISTICS, summands
+from harness.sums import total
 
 
 class Waiting(NamedTuple):
@@ -36,16 +36,12 @@ def to_test(
         return replace(blank, note="the values of single texts do not belong to the texts that are stored")
     if a.statistic != b.statistic or not (gives_a_figure(first) and gives_a_figure(second)):
         return replace(blank, note="the texts that both runs have give no figure that a test could use")
-    made = replace(blank, a=_figure(first), b=_figure(second), count=f"{counted(len(first.rows), 'text')} in pairs")
+    made = replace(blank, a=total(first), b=total(second), count=f"{counted(len(first.rows), 'text')} in pairs")
     if list(map(tuple, first.rows)) == list(map(tuple, second.rows)):
         return replace(made, verdict="same")
     if len(first.rows) < 2:
         return replace(made, verdict="not tested", note="one text: nothing to test with")
     return Waiting(made, first, second)
-
-
-def _figure(values: SampleValues) -> float:
-    return float(STATISTICS[values.statistic](summands(values).sum(axis=0)))
 
 
 def tested(found: Sequence[Finding | Waiting]) -> list[Finding]:

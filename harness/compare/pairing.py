@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from harness.compare.request import Request
-from harness.report.data import Row, as_text, group_by
+from harness.report.data import Row, as_text, group_by, key_of
 
 #: Names of the states that points without figures can be in, as a person reads them.
 STATES = {
@@ -63,17 +62,17 @@ def pair_up(a: Sequence[Row], b: Sequence[Row], request: Request) -> Pairing:
     """Pair points that agree in everything, then those that differ only in what `request.by` allows and of which
     either run has one left; where the seeds may differ, then those that differ in nothing else, in order.
     """
-    pairs, rest_a, rest_b = _matched(a, b, lambda row: _key(row, (*request.fixed, *request.by)))
-    more, rest_a, rest_b = _matched(rest_a, rest_b, lambda row: _key(row, request.fixed))
+    pairs, rest_a, rest_b = _matched(a, b, lambda row: key_of(row, (*request.fixed, *request.by)))
+    more, rest_a, rest_b = _matched(rest_a, rest_b, lambda row: key_of(row, request.fixed))
     seeds: list[Pair] = []
     if "seed" in request.by:
         others = [name for name in (*request.fixed, *request.by) if name != "seed"]
-        seeds, rest_a, rest_b = _in_order(rest_a, rest_b, lambda row: _key(row, others))
+        seeds, rest_a, rest_b = _in_order(rest_a, rest_b, lambda row: key_of(row, others))
     pairs = sorted([*pairs, *more, *seeds], key=lambda pair: next(i for i, row in enumerate(a) if row is pair.a))
     done = [pair for pair in pairs if pair.a.get("status") == pair.b.get("status") == "done"]
     unequal = [pair for pair in pairs if pair.a.get("status") != pair.b.get("status")]
     fields = [name for name in (*request.fixed, *request.by) if name != "seed"]
-    units = group_by_pairs(done, lambda pair: (_key(pair.a, fields), _key(pair.b, fields)))
+    units = group_by(done, lambda pair: (key_of(pair.a, fields), key_of(pair.b, fields))).values()
     return Pairing([Unit(mine) for mine in units], unequal, rest_a, rest_b)
 
 
@@ -103,18 +102,6 @@ def pair_numbers(rows: Sequence[Row]) -> dict[Any, int | None]:
     """
     alone = len(rows) == 1
     return {None: None} | {row.get("seed"): None if alone else i for i, row in enumerate(rows)}
-
-
-def group_by_pairs(pairs: Sequence[Pair], key: Callable[[Pair], Any]) -> list[list[Pair]]:
-    """Pairs with the same key together, in order of first appearance."""
-    groups: dict[Any, list[Pair]] = {}
-    for pair in pairs:
-        groups.setdefault(key(pair), []).append(pair)
-    return list(groups.values())
-
-
-def _key(row: Row, fields: Sequence[str]) -> str:
-    return json.dumps([row.get(name) for name in fields], sort_keys=True, default=str)
 
 
 def nearest(row: Row, others: Sequence[Row], request: Request) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from harness.metrics.base import SampleValues
 from harness.report.data import Estimate, Metric, Row, number
 from harness.report.entries import Entry, entry_of
 from harness.store import Record
+from harness.sums import bits_per_byte
 
 #: Fields of the quality of a text which no comparison can do without; arithmetic and counts may be what is compared.
 _SAME_TEXT = ("data", "tokenizer", "length")
@@ -212,10 +212,5 @@ def likelihood_of(sides: Sides, unit: Unit, point: str) -> Finding | Waiting:
     shared = figures[0].keys() & figures[1].keys()
     if any(figures[0][key]["bytes"] != figures[1][key]["bytes"] for key in shared):
         return replace(blank, note="the texts that were scored are not the same")
-    keys, values = zip(*(_bits(mine) for mine in figures), strict=True)
-    return to_test(blank, keys[0], values[0], keys[1], values[1])
-
-
-def _bits(figures: Mapping[tuple[Any, int], Record]) -> tuple[list[tuple[Any, int]], SampleValues]:
-    rows = [(figure["nats"] / math.log(2), float(figure["bytes"])) for figure in figures.values()]
-    return list(figures), SampleValues("ratio", rows)
+    a, b = (bits_per_byte(mine.values()) for mine in figures)
+    return to_test(blank, list(figures[0]), a, list(figures[1]), b)

@@ -43,6 +43,4 @@ def _worth(entry: Entry, metric: Metric) -> float:
 def _is_varied(page: Page, place: Place, entry: Entry) -> bool:
     """Whether the entry was compared with real data and not found less varied."""
     contest = page.contests.get(place.id)
-    if contest is None or contest.real is None:
-        return False
-    return entry.fingerprints() not in [other.fingerprints() for other in contest.dull]
+    return contest is not None and contest.real is not None and entry not in contest.dull

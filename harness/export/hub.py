@@ -26,7 +26,7 @@ from adapters.sources import HubSource
 from harness.benchmarks import all_benchmarks
 from harness.errors import UserError
 from harness.export.records import Record, digest, records_of
-from harness.export.text import one_line
+from harness.export.text import one_line, texts_of
 from harness.report.data import Estimate, as_text, unique
 from harness.report.format import interval
 from harness.report.page import Page
@@ -245,13 +245,4 @@ def _dataset(place: Place) -> Dataset | None:
 
 
 def _yaml(value: Any) -> bytes:
-    return yaml.safe_dump(_plain(value), sort_keys=False, allow_unicode=True, width=110).encode()
-
-
-def _plain(value: Any) -> Any:
-    """Lists, mappings and numbers as they are, text `visible`."""
-    if isinstance(value, str):
-        return visible(value)
-    if isinstance(value, Mapping):
-        return {visible(str(k)): _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+    return yaml.safe_dump(texts_of(value, visible), sort_keys=False, allow_unicode=True, width=110).encode()

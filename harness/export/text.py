@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.report.text import visible
@@ -29,10 +30,10 @@ def encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def texts_of(value: Any) -> Any:
-    """`value` with all text in it `encodable`, keys too."""
+def texts_of(value: Any, form: Callable[[str], str] = encodable) -> Any:
+    """`value` with all text in it, keys too, in another form."""
     if isinstance(value, str):
-        return encodable(value)
-    if isinstance(value, dict):
-        return {encodable(str(k)): texts_of(v) for k, v in value.items()}
-    return [texts_of(v) for v in value] if isinstance(value, list | tuple) else value
+        return form(value)
+    if isinstance(value, Mapping):
+        return {form(str(k)): texts_of(v, form) for k, v in value.items()}
+    return [texts_of(v, form) for v in value] if isinstance(value, list | tuple) else value

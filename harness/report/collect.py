@@ -14,7 +14,7 @@ from harness.metrics.base import SampleValues
 from harness.plan import model_names
 from harness.report.data import ReportData
 from harness.store import Record, RunStore
-from harness.sums import summands
+from harness.sums import bits_per_byte, summands
 from harness.table import latest_scores, table
 from harness.weights.wanted import wanted
 
@@ -73,9 +73,9 @@ def likelihood_values(lines: Mapping[str, list[Record]]) -> dict[str, dict[str, 
     found: dict[str, dict[str, SampleValues]] = {}
     for point, batches in lines.items():
         texts = {text["index"]: text for line in batches for text in line.get("likelihoods", ())}
-        rows = [[texts[i]["nats"] / math.log(2), float(texts[i]["bytes"])] for i in range(len(texts)) if i in texts]
-        if rows and len(rows) == len(texts) and all(math.isfinite(bits) for bits, _ in rows):
-            found[point] = {"bits_per_byte": SampleValues("ratio", rows)}
+        values = bits_per_byte(texts[i] for i in range(len(texts)) if i in texts)
+        if texts and len(values.rows) == len(texts) and all(math.isfinite(bits) for bits, _ in values.rows):
+            found[point] = {"bits_per_byte": values}
     return found
 
 

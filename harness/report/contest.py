@@ -306,5 +306,5 @@ def _where(row: Row) -> str:
 
 def contests_of(places: Sequence[Place], entries: Mapping[str, Sequence[Entry]], given: Given) -> dict[str, Contest]:
     """The contests of all places of generated text, by the id of the place."""
-    found = {place.id: contest_of(place, entries[place.id], given) for place in places if place.kind == "generate"}
+    found = {place.id: contest_of(place, entries[place.id], given) for place in places}
     return {name: contest for name, contest in found.items() if contest}

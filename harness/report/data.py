@@ -366,6 +366,11 @@ def kind_label(rows: Iterable[Row]) -> str:
     return ", ".join(parts) or "no checkpoint"
 
 
+def key_of(row: Row, fields: Iterable[str]) -> str:
+    """Equal for rows that agree in these fields."""
+    return json.dumps([row.get(name) for name in fields], sort_keys=True, default=str)
+
+
 def group_by(rows: Iterable[_T], key: Callable[[_T], Any]) -> dict[Any, list[_T]]:
     """Rows, or whatever else, by `key`, in order of first appearance."""
     groups: dict[Any, list[_T]] = {}

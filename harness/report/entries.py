@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +12,7 @@ import numpy as np
 from harness import comparable
 from harness.metrics.base import SampleValues
 from harness.paired import figure_of
-from harness.report.data import Estimate, Names, ReportData, Row, estimate, group_by, is_done, number
+from harness.report.data import Estimate, Names, ReportData, Row, estimate, group_by, is_done, key_of, number
 from harness.report.places import Place
 
 #: Equal in rows that differ in the seed alone. Machine and threads count: seconds of two machines are two entries.
@@ -113,11 +112,7 @@ class Entry:
 def entries_of(place: Place, names: Names, data: ReportData) -> list[Entry]:
     """The entries of a place of generated text, in the order of its rows."""
     done = [row for row in place.rows if is_done(row) and row.get("kind") == "generate" and not row.get("same_as")]
-    return [entry_of(rows, names, data) for rows in group_by(done, _same).values()]
-
-
-def _same(row: Row) -> str:
-    return json.dumps([row.get(name) for name in SAME], sort_keys=True, default=str)
+    return [entry_of(rows, names, data) for rows in group_by(done, lambda row: key_of(row, SAME)).values()]
 
 
 def entry_of(rows: list[Row], names: Names, data: ReportData) -> Entry:

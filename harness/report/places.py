@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from harness import comparable
-from harness.report.data import Metric, ReportData, Row, group_by
+from harness.report.data import Metric, ReportData, Row, group_by, key_of
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def _place(
 def _but_for_the_seed(row: Row) -> str:
     """Equal for rows that differ in nothing but the seed, and for the choice among their texts, which follows them."""
     fields = ("model", "checkpoint", "engine", "scheduler", "estimator", "steps", "options", "batch_size", "length")
-    return json.dumps([row.get(name) for name in fields], sort_keys=True, default=str)
+    return key_of(row, fields)
 
 
 def _has(rows: Sequence[Row], metric: str) -> bool:

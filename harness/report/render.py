@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Collection, Mapping, Sequence
-from html import unescape
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +33,7 @@ from harness.report.parts import PARTS
 from harness.report.places import Place
 from harness.report.problems import not_run
 from harness.report.samples import browser, script_json
-from harness.report.summary import Remark, remarks, warnings, what_ran
+from harness.report.summary import Remark, remarks
 from harness.report.tables import Style, Table, table_of
 from harness.report.text import visible
 from harness.worker.jsonl import write_text
@@ -66,7 +64,7 @@ def write_page(page: Page, folder: Path) -> Path:
     from harness.export.files import data_files, write_files  # made from this package
 
     parts = {part.id: part.build(page) for part in PARTS}
-    sections = _sections(page, _linked(parts["verdict"]))
+    sections = _sections(page, parts["verdict"].rows())
     folder.mkdir(parents=True, exist_ok=True)
     files = {f"{plot.name}.svg": svg.file_svg(plot.inline) for section in sections for plot in section.plots}
     told = [(section.place, section.remarks, section.table) for section in sections]
@@ -107,12 +105,6 @@ def _sections(page: Page, linked: Collection[str] = ()) -> list[Section]:
     ]
 
 
-def _linked(part: Any) -> set[str]:
-    """Fingerprints of the rows which the verdict links to."""
-    text = templates().from_string('{% from "verdict.html" import section %}{{ section(part) }}').render(part=part)
-    return {unescape(fingerprint) for fingerprint in re.findall(r'href="#row-([^"]*)"', text)}
-
-
 def templates(anchors: Collection[str] | None = None) -> Environment:
     """The templates of all pages, everything escaped.
 
@@ -142,11 +134,9 @@ def _html(page: Page, parts: Mapping[str, Any], sections: Sequence[Section]) -> 
             parts=parts,
             label=kind_label(rows),
             machine=_machine(data.environment),
-            css=style_sheet(),
-            js=assets("js"),
-            policy=content_policy(style_sheet(), assets("js")),
-            what_ran=what_ran(rows),
-            warnings=warnings(rows, names) if rows else [],
+            **shell(),
+            what_ran=parts["verdict"].ran,
+            warnings=parts["verdict"].warnings,
             sections=sections,
             swatches={model: swatch(look) for model, look in page.looks.items()},
             has_plots=any(section.plots for section in sections),
@@ -162,6 +152,12 @@ def _html(page: Page, parts: Mapping[str, Any], sections: Sequence[Section]) -> 
             NAMED=NAMED,
         )
     )
+
+
+def shell() -> dict[str, str]:
+    """Style sheet, script and policy of every page."""
+    css, js = style_sheet(), assets("js")
+    return {"css": css, "js": js, "policy": content_policy(css, js)}
 
 
 def content_policy(css: str, js: str) -> str:

@@ -56,6 +56,13 @@ class Verdict:
     places: Sequence[PlaceVerdict]
     warnings: Sequence[str] = field(default_factory=list)
 
+    def rows(self) -> set[str]:
+        """Fingerprints of the rows that it links to."""
+        named = {piece.row for place in self.places for item in place.items for piece in item if piece.row}
+        pairs = [row for place in self.places if place.pairs for row in place.pairs.rows]
+        entries = [entry for row in pairs for entry in (row.fewer, row.more) if entry]
+        return named | {entry.fingerprints()[0] for entry in entries}
+
 
 def build(page: Page) -> Verdict:
     """The verdict of a report."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from harness.report import svg
-from harness.report.data import as_text, group_by, number, unique
+from harness.report.data import as_text, group_by, key_of, number, unique
 from harness.report.entries import SAME, Entry
 from harness.report.format import figure as figure_text
 from harness.report.plots import canvas
@@ -73,10 +72,7 @@ def over_batch_sizes(points: Sequence[Point]) -> list[Point]:
     """The same points with lines that join batch sizes, which are lines of their own elsewhere."""
     fields = [field for field in SAME if field != "batch_size"]
     schedulers = unique(_scheduler(p.entry) for p in points)
-    lines = group_by(
-        points,
-        lambda p: json.dumps([p.entry.rows[0].get(field) for field in fields], sort_keys=True, default=str),
-    )
+    lines = group_by(points, lambda p: key_of(p.entry.rows[0], fields))
     found = []
     for same in lines.values():
         first: Point = same[0]
